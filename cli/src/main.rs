@@ -1,0 +1,2 @@
+//! Casemate at the terminal.
+fn main() {}

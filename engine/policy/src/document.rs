@@ -1,0 +1,122 @@
+//! The form of grants on disk, and the one conversion from it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::{Access, Folder, GrantError, Grants};
+
+/// A grants document that could not be read, with the place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {message}")]
+#[non_exhaustive]
+pub struct DocumentError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// What is wrong there.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default)]
+    folders: Vec<FolderEntry>,
+    #[serde(default)]
+    env: BTreeMap<Spanned<String>, String>,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    stdin: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FolderEntry {
+    host: PathBuf,
+    guest: Spanned<String>,
+    #[serde(default)]
+    access: Access,
+}
+
+pub(crate) fn parse(text: &str) -> Result<Grants, DocumentError> {
+    let document: Document =
+        toml::from_str(text).map_err(|error| at(text, error.span(), error.message().to_owned()))?;
+    let mut grants = Grants::none().stdin(document.stdin);
+    for entry in document.folders {
+        let span = entry.guest.span();
+        grants = Folder::new(entry.host, entry.guest.get_ref(), entry.access)
+            .and_then(|folder| grants.folder(folder))
+            .map_err(|error| misplaced(text, span, &error))?;
+    }
+    for (name, value) in document.env {
+        grants = grants.env(name.get_ref(), &value).map_err(|error| misplaced(text, name.span(), &error))?;
+    }
+    Ok(document.args.into_iter().fold(grants, Grants::arg))
+}
+
+fn misplaced(text: &str, span: Range<usize>, error: &GrantError) -> DocumentError {
+    at(text, Some(span), error.to_string())
+}
+
+fn at(text: &str, span: Option<Range<usize>>, message: String) -> DocumentError {
+    let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    DocumentError {
+        line: before.matches('\n').count() + 1,
+        column: before.chars().count() - before.get(..line_start).unwrap_or_default().chars().count() + 1,
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_document_becomes_grants() {
+        let text = "args = ['-v']\nstdin = 'hi'\n[env]\nA = '1'\n[[folders]]\nhost = 'd'\nguest = '/d'\naccess = 'read-write'\n";
+        let expected = Grants::none()
+            .folder(Folder::new("d", "/d", Access::ReadWrite).expect("folder"))
+            .and_then(|grants| grants.env("A", "1"))
+            .expect("grants")
+            .arg("-v")
+            .stdin("hi");
+        assert_eq!(parse(text), Ok(expected));
+    }
+
+    #[track_caller]
+    fn refused(text: &str, line: usize, column: usize, message: &str) {
+        let error = parse(text).expect_err(text);
+        assert_eq!((error.line, error.column, error.message.as_str()), (line, column, message));
+    }
+
+    #[test]
+    fn an_error_carries_line_and_column() {
+        refused("\nfolder = []\n", 2, 1, "unknown field `folder`, expected one of `folders`, `env`, `args`, `stdin`");
+        refused(
+            "[[folders]]\nhost = 'a'\nguest = 'b'\n",
+            3,
+            9,
+            "guest path `b` must be absolute, without `.`, `..` or empty parts",
+        );
+        refused(
+            "[[folders]]\nhost='a'\nguest='/b'\n[[folders]]\nhost='c'\nguest='/b'\n",
+            6,
+            7,
+            "guest path `/b` is granted twice",
+        );
+        refused("args = 3\n", 1, 8, "invalid type: integer `3`, expected a sequence");
+        refused(
+            "[env]\n'A=B' = ''\n",
+            2,
+            1,
+            "`A=B` cannot be an environment variable: its name is empty or holds `=` or NUL, or its value holds NUL",
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! Components: loading, and what is known of them.
+
+#[cfg(feature = "compiler")]
+pub(crate) mod authoring;
+mod describe;
+mod load;
+#[cfg(feature = "compiler")]
+mod preflight;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use wasmtime::component::{self as wasm, InstancePre};
+
+use crate::call::{Call, CallError, NotFound};
+use crate::engine::{Demand, Engine, Lane};
+use crate::host::Host;
+
+pub use describe::{Description, Import, Placement, ToolDescription};
+pub(crate) use describe::{Export, Exports, Returns};
+pub use load::{LoadError, MissingImport};
+
+/// A compiled component, ready to run in any number of sandboxes. Cheap to clone.
+#[derive(Clone)]
+pub struct Component {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    hash: ContentHash,
+    placement: Placement,
+    demand: Demand,
+    /// The bytes of memory that it starts with, as far as its memories tell.
+    initial_memory: u64,
+    exports: OnceLock<Exports>,
+    docs: Option<String>,
+    wasm: wasm::Component,
+    linked: OnceLock<wasmtime::Result<InstancePre<Host>>>,
+}
+
+impl Component {
+    /// Calls the tool `name` with `input`, an object keyed by its parameter names, in a fresh sandbox.
+    ///
+    /// `name` is a short name where that is unambiguous (`read-file`), the full one (`files#read-file`), or the wire
+    /// name (`read_file`). Nothing runs until the answer is awaited.
+    pub fn call(&self, name: impl Into<String>, input: impl Into<Value>) -> Call {
+        Call::new(self.clone(), name.into(), input.into())
+    }
+
+    /// [`call`](Self::call) for callers without an async runtime, with the default grants and limits.
+    /// [`Engine::block_on`] runs any other call.
+    pub fn call_blocking(&self, name: impl Into<String>, input: impl Into<Value>) -> Result<Value, CallError> {
+        self.inner.engine.block_on(self.call(name, input))
+    }
+
+    /// What it imports, what it exports, and each exported function as a tool.
+    pub fn description(&self) -> Description {
+        describe::describe(self)
+    }
+
+    /// The hash of the component's bytes.
+    pub fn hash(&self) -> ContentHash {
+        self.inner.hash
+    }
+
+    /// The engine that runs it.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// The component linked with what guests may import: for bindings of your own, made by
+    /// `wasmtime::component::bindgen!`, which look exports up in it once.
+    ///
+    /// # Errors
+    ///
+    /// Where an import has another type than what is offered under its name.
+    pub fn instance_pre(&self) -> Result<&InstancePre<Host>, CallError> {
+        let link = || self.lane().linker.instantiate_pre(&self.inner.wasm);
+        self.inner.linked.get_or_init(link).as_ref().map_err(|error| CallError::Internal {
+            message: format!("the component's imports do not have the expected types: {error:#}"),
+        })
+    }
+
+    pub(crate) fn export(&self, name: &str) -> Result<&Export, NotFound> {
+        self.exports().find(name)
+    }
+
+    pub(crate) fn exports(&self) -> &Exports {
+        self.inner.exports.get_or_init(|| Exports::of(&self.inner.wasm, self.inner.docs.as_deref()))
+    }
+
+    pub(crate) fn wasm(&self) -> &wasm::Component {
+        &self.inner.wasm
+    }
+
+    pub(crate) fn demand(&self) -> Demand {
+        self.inner.demand
+    }
+
+    /// Whether it could use a folder if it had one.
+    pub(crate) fn wants_folders(&self) -> bool {
+        let engine = self.inner.wasm.engine();
+        self.inner.wasm.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:filesystem/"))
+    }
+
+    pub(crate) fn placement(&self) -> Placement {
+        self.inner.placement
+    }
+
+    pub(crate) fn initial_memory(&self) -> u64 {
+        self.inner.initial_memory
+    }
+
+    /// Where its sandboxes live.
+    pub(crate) fn lane(&self) -> &Lane {
+        match (self.inner.placement, self.inner.engine.pooled()) {
+            (Placement::Pooled, Some(lane)) => lane,
+            _ => self.inner.engine.on_demand(),
+        }
+    }
+}
+
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Component")
+            .field("hash", &self.inner.hash)
+            .field("placement", &self.inner.placement)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The blake3 of a component's bytes: its identity.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentHash([u8; 32]);
+
+impl ContentHash {
+    /// The hash of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+/// 64 hexadecimal digits.
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContentHash({self})")
+    }
+}
+
+impl Serialize for ContentHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ContentHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes())).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,360 @@
+//! What a component imports and exports, and each exported function as a tool.
+
+use std::collections::HashMap;
+
+use casemate_host_bindings::{Field, Shape, ShapeBuilder, parameters_schema, schema};
+use casemate_wit_docs::PackageDocs;
+use serde::Serialize;
+use serde_json::{Value, json};
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::{self as wasm, ComponentExportIndex};
+
+use super::{Component, ContentHash};
+use crate::call::NotFound;
+
+/// What a component is, wants and offers.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Description {
+    /// The blake3 of the component's bytes.
+    pub hash: ContentHash,
+    /// Where its sandboxes live.
+    pub placement: Placement,
+    /// What it imports.
+    pub imports: Vec<Import>,
+    /// The names that it exports: interfaces and functions.
+    pub exports: Vec<String>,
+    /// Every exported function.
+    pub tools: Vec<ToolDescription>,
+}
+
+/// Where the sandboxes of a component live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// In a slot of the engine's pool.
+    Pooled,
+    /// Allocated one by one: the component fits no slot, or the engine has no pool. Starting is slower.
+    OnDemand,
+}
+
+/// One import of a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Import {
+    /// The name, with its version.
+    pub name: String,
+    /// What it takes to be of use: a flag of the binary, or a sentence. `None` where it needs no grant.
+    pub grant: Option<&'static str>,
+}
+
+/// One exported function as a tool.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ToolDescription {
+    /// The shortest name that is unambiguous: `read-file`, or `files#read-file`.
+    pub name: String,
+    /// The name for models and MCP clients: `[a-zA-Z0-9_]{1,64}`, unique in the component.
+    pub wire_name: String,
+    /// The doc comment of its WIT, where the component carries it.
+    pub description: Option<String>,
+    /// JSON Schema (2020-12) of the input; `null` where it is not callable.
+    pub input_schema: Value,
+    /// JSON Schema (2020-12) of the result; `null` where it is not callable.
+    pub output_schema: Value,
+    /// Whether it can be called with JSON.
+    pub callable: bool,
+    /// Why it cannot.
+    pub reason: Option<String>,
+}
+
+pub(super) fn describe(component: &Component) -> Description {
+    let engine = component.wasm().engine();
+    let ty = component.wasm().component_type();
+    Description {
+        hash: component.hash(),
+        placement: component.placement(),
+        imports: ty.imports(engine).map(|(name, _)| Import { name: name.to_owned(), grant: grant_for(name) }).collect(),
+        exports: ty.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+        tools: component.exports().all.iter().map(Export::describe).collect(),
+    }
+}
+
+fn grant_for(import: &str) -> Option<&'static str> {
+    let (interface, _) = import.split_once('@').unwrap_or((import, ""));
+    match interface {
+        "wasi:cli/environment" => Some("--env NAME=VALUE, for variables"),
+        _ if interface.starts_with("wasi:filesystem/") => Some("--dir HOST::GUEST, for folders"),
+        _ if interface.starts_with("wasi:sockets/") || interface.starts_with("wasi:http/") => {
+            Some("none: the network is closed")
+        }
+        _ => None,
+    }
+}
+
+/// All exported functions of a component, and the names by which each is found.
+pub(crate) struct Exports {
+    all: Vec<Export>,
+    by_name: HashMap<String, Option<usize>>,
+}
+
+/// One exported function.
+pub(crate) struct Export {
+    pub(crate) name: String,
+    wire_name: String,
+    interface: Option<String>,
+    function: String,
+    description: Option<String>,
+    pub(crate) index: ComponentExportIndex,
+    pub(crate) signature: Result<Signature, String>,
+}
+
+/// The types of a function that can be called with JSON.
+pub(crate) struct Signature {
+    pub(crate) parameters: Vec<Field>,
+    pub(crate) returns: Returns,
+}
+
+/// What a function gives back.
+pub(crate) enum Returns {
+    Nothing,
+    Value(Shape),
+    /// A result: its `err` is the tool's own error.
+    Fallible {
+        ok: Option<Shape>,
+        err: Option<Shape>,
+    },
+}
+
+impl Exports {
+    pub(super) fn of(component: &wasm::Component, docs: Option<&str>) -> Self {
+        let docs = docs.and_then(|section| {
+            PackageDocs::from_section(section.as_bytes())
+                .inspect_err(|error| tracing::warn!(%error, "doc comments not used"))
+                .ok()
+        });
+        let mut all = functions(component);
+        describe_all(&mut all, docs.as_ref());
+        name_all(&mut all);
+        let by_name = names(&all);
+        Self { all, by_name }
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Result<&Export, NotFound> {
+        match self.by_name.get(name) {
+            Some(Some(index)) => self.all.get(*index),
+            _ => None,
+        }
+        .ok_or_else(|| self.not_found(name))
+    }
+
+    fn not_found(&self, name: &str) -> NotFound {
+        let distance = |export: &&Export| strsim::osa_distance(name, &export.name);
+        let nearest =
+            self.all.iter().min_by_key(distance).filter(|export| distance(export) <= name.len().max(3) / 2 + 1);
+        let candidates = self.all.iter().filter(|export| export.function == name).map(|export| export.name.clone());
+        NotFound {
+            name: name.to_owned(),
+            nearest: nearest.map(|export| export.name.clone()),
+            candidates: candidates.collect(),
+        }
+    }
+}
+
+impl Export {
+    fn describe(&self) -> ToolDescription {
+        let (input_schema, output_schema, reason) = match &self.signature {
+            Ok(signature) => (whole(parameters_schema(&signature.parameters)), whole(signature.returns.schema()), None),
+            Err(reason) => (Value::Null, Value::Null, Some(reason.clone())),
+        };
+        ToolDescription {
+            name: self.name.clone(),
+            wire_name: self.wire_name.clone(),
+            description: self.description.clone(),
+            input_schema,
+            output_schema,
+            callable: reason.is_none(),
+            reason,
+        }
+    }
+
+    /// The interface without package and version.
+    fn bare_interface(&self) -> Option<&str> {
+        self.interface.as_deref().map(bare)
+    }
+
+    fn qualified(&self, interface: Option<&str>) -> String {
+        interface.map_or_else(|| self.function.clone(), |interface| format!("{interface}#{}", self.function))
+    }
+}
+
+impl Returns {
+    fn schema(&self) -> Value {
+        match self {
+            Self::Value(shape) | Self::Fallible { ok: Some(shape), .. } => schema(shape),
+            Self::Nothing | Self::Fallible { ok: None, .. } => json!({"type": "null"}),
+        }
+    }
+}
+
+fn whole(mut schema: Value) -> Value {
+    if let Some(members) = schema.as_object_mut() {
+        members.shift_insert(0, "$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
+    }
+    schema
+}
+
+fn bare(interface: &str) -> &str {
+    let name = interface.split_once('@').map_or(interface, |(name, _)| name);
+    name.rsplit_once('/').map_or(name, |(_, bare)| bare)
+}
+
+fn functions(component: &wasm::Component) -> Vec<Export> {
+    let engine = component.engine();
+    let ty = component.component_type();
+    let mut all = Vec::new();
+    for (name, export) in ty.exports(engine) {
+        match export.ty {
+            ComponentItem::ComponentFunc(function) => {
+                all.extend(
+                    component.get_export_index(None, name).map(|index| new_export(None, name, index, &function)),
+                );
+            }
+            ComponentItem::ComponentInstance(instance) => {
+                let Some(parent) = component.get_export_index(None, name) else { continue };
+                for (function_name, item) in instance.exports(engine) {
+                    if let ComponentItem::ComponentFunc(function) = item.ty {
+                        let index = component.get_export_index(Some(&parent), function_name);
+                        all.extend(index.map(|index| new_export(Some(name), function_name, index, &function)));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+fn new_export(interface: Option<&str>, function: &str, index: ComponentExportIndex, ty: &ComponentFunc) -> Export {
+    Export {
+        name: String::new(),
+        wire_name: String::new(),
+        interface: interface.map(str::to_owned),
+        function: function.to_owned(),
+        description: None,
+        index,
+        signature: signature(function, ty),
+    }
+}
+
+fn signature(name: &str, ty: &ComponentFunc) -> Result<Signature, String> {
+    if ty.async_() {
+        return Err("it is asynchronous, which WASI 0.2 does not have".to_owned());
+    }
+    if name.starts_with('[') {
+        return Err("it belongs to a resource, which JSON cannot carry".to_owned());
+    }
+    let mut builder = ShapeBuilder::default();
+    let mut types = || {
+        let parameters = ty.params().map(|(name, ty)| builder.field(name, &ty)).collect::<Result<_, _>>()?;
+        let returns = match ty.results().next().map(|ty| builder.shape(&ty)).transpose()? {
+            None => Returns::Nothing,
+            Some(Shape::Result { ok, err }) => Returns::Fallible { ok: ok.map(|ok| *ok), err: err.map(|err| *err) },
+            Some(shape) => Returns::Value(shape),
+        };
+        Ok(Signature { parameters, returns })
+    };
+    types().map_err(|reason: casemate_host_bindings::Unsupported| reason.to_string())
+}
+
+/// The docs speak of one package and name interfaces without it, so a name that two interfaces share tells nothing.
+fn describe_all(all: &mut [Export], docs: Option<&PackageDocs>) {
+    let Some(docs) = docs else { return };
+    let mut interfaces: Vec<String> = all.iter().filter_map(|export| export.interface.clone()).collect();
+    interfaces.sort();
+    interfaces.dedup();
+    for export in all {
+        let bare = export.bare_interface();
+        let shared = bare.is_some_and(|name| interfaces.iter().filter(|other| self::bare(other) == name).count() > 1);
+        if !shared {
+            export.description = docs.function(bare, &export.function).map(str::to_owned);
+        }
+    }
+}
+
+fn name_all(all: &mut [Export]) {
+    let count = |matches: &dyn Fn(&Export) -> bool| all.iter().filter(|export| matches(export)).count();
+    let names: Vec<_> = all
+        .iter()
+        .map(|export| {
+            let bare = export.qualified(export.bare_interface());
+            if count(&|other| other.function == export.function) == 1 {
+                export.function.clone()
+            } else if count(&|other| other.qualified(other.bare_interface()) == bare) == 1 {
+                bare
+            } else {
+                export.qualified(export.interface.as_deref())
+            }
+        })
+        .collect();
+    let wires: Vec<_> = names.iter().map(|name| wire_name(name)).collect();
+    for ((export, name), wire) in all.iter_mut().zip(names).zip(&wires) {
+        let unique = wires.iter().filter(|other| *other == wire).count() == 1 && wire.len() <= MAX_WIRE_NAME;
+        export.wire_name = if unique { wire.clone() } else { distinct_wire_name(wire, &name) };
+        export.name = name;
+    }
+}
+
+const MAX_WIRE_NAME: usize = 64;
+
+fn wire_name(name: &str) -> String {
+    name.chars().map(|character| if character.is_ascii_alphanumeric() { character } else { '_' }).collect()
+}
+
+fn distinct_wire_name(wire: &str, name: &str) -> String {
+    const DIGITS: usize = 8;
+    let hash = blake3::hash(name.as_bytes()).to_hex();
+    let start: String = wire.chars().take(MAX_WIRE_NAME - DIGITS - 1).collect();
+    format!("{start}_{}", &hash[..DIGITS])
+}
+
+fn names(all: &[Export]) -> HashMap<String, Option<usize>> {
+    let mut by_name = HashMap::new();
+    for (index, export) in all.iter().enumerate() {
+        let mut accepted = vec![
+            export.name.clone(),
+            export.wire_name.clone(),
+            export.qualified(export.bare_interface()),
+            export.qualified(export.interface.as_deref()),
+        ];
+        accepted.sort();
+        accepted.dedup();
+        for name in accepted {
+            by_name.entry(name).and_modify(|known| *known = None).or_insert(Some(index));
+        }
+    }
+    // An own name always finds its tool, even where it is part of how another could be written.
+    for (index, export) in all.iter().enumerate() {
+        by_name.insert(export.name.clone(), Some(index));
+    }
+    by_name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wire_name_has_only_what_models_accept() {
+        assert_eq!(wire_name("acme:weather/forecast@1.0.0#get-it"), "acme_weather_forecast_1_0_0_get_it");
+        let long = distinct_wire_name(&"x".repeat(100), "name");
+        assert_eq!(long.len(), MAX_WIRE_NAME);
+        assert_ne!(long, distinct_wire_name(&"x".repeat(100), "other"));
+    }
+
+    #[test]
+    fn an_interface_is_known_without_package_and_version() {
+        assert_eq!(bare("casemate:toolbox/files@0.1.0"), "files");
+        assert_eq!(bare("plain"), "plain");
+    }
+}

@@ -1,0 +1,143 @@
+//! The state of one sandbox, and what is linked into it.
+
+mod files;
+mod meter;
+mod network;
+mod output;
+mod random;
+mod refusals;
+pub(crate) mod wasi;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{CallHook, StoreContextMut};
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::limits::{LimitExceeded, Limits};
+use casemate_policy::{Access, Folder, Grants};
+use network::ClosedHttp;
+
+pub(crate) use files::OpenFolders;
+pub(crate) use meter::Meter;
+pub use output::Stream;
+pub(crate) use output::{CallbackPanicked, Output, Sink};
+pub(crate) use refusals::Refusals;
+pub use refusals::{Refused, RefusedAction};
+pub(crate) use wasi::linker;
+
+/// What a sandbox's store holds. Opaque: it appears in the types of the typed path only
+/// (see [`Call::with_instance`](crate::Call::with_instance)).
+pub struct Host {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    closed_http: ClosedHttp,
+    table: ResourceTable,
+    pub(crate) meter: Meter,
+    pub(crate) refusals: Refusals,
+    open_folders: OpenFolders,
+    folders: Vec<Folder>,
+    random_limit: u64,
+    phase: Phase,
+}
+
+/// Which way values were last copied, so that a copy that was too large can be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The guest runs, or a host call that it made.
+    Guest,
+    /// A function of the guest has returned to the host.
+    Returned,
+}
+
+/// A limit reached inside a host function: ends the guest, and is found again in wasmtime's error.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct HostLimit(pub(crate) LimitExceeded);
+
+/// A granted folder that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the granted folder `{}` cannot be opened: {source}", folder.display())]
+#[non_exhaustive]
+pub struct FolderError {
+    /// The folder on the host.
+    pub folder: std::path::PathBuf,
+    /// What was wrong.
+    pub source: wasmtime::Error,
+}
+
+impl Host {
+    pub(crate) fn new(grants: &Grants, limits: &Limits, output: &Output) -> Result<Self, FolderError> {
+        let refusals = Refusals::default();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.resources);
+        Ok(Self {
+            wasi: wasi_context(grants, output, &refusals)?,
+            http: WasiHttpCtx::new(),
+            closed_http: ClosedHttp(refusals.clone()),
+            table,
+            meter: Meter::new(limits.memory),
+            refusals,
+            open_folders: OpenFolders::default(),
+            folders: grants.folders().to_vec(),
+            random_limit: limits.random,
+            phase: Phase::Guest,
+        })
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+}
+
+/// Bounds what is copied: a result by one limit, what passes through a host call by another.
+pub(crate) fn on_transition(
+    mut store: StoreContextMut<'_, Host>,
+    transition: CallHook,
+    limits: (usize, usize),
+) -> wasmtime::Result<()> {
+    let (host_call_bytes, result) = limits;
+    match transition {
+        CallHook::CallingHost => {
+            store.data_mut().phase = Phase::Guest;
+            store.set_hostcall_fuel(host_call_bytes);
+        }
+        CallHook::ReturningFromWasm => {
+            store.data_mut().phase = Phase::Returned;
+            store.set_hostcall_fuel(result);
+        }
+        CallHook::CallingWasm | CallHook::ReturningFromHost => {}
+    }
+    Ok(())
+}
+
+fn wasi_context(grants: &Grants, output: &Output, refusals: &Refusals) -> Result<WasiCtx, FolderError> {
+    let mut wasi = WasiCtx::builder();
+    wasi.stdout(output.stream(Stream::Stdout)).stderr(output.stream(Stream::Stderr));
+    if !grants.input().is_empty() {
+        wasi.stdin(MemoryInputPipe::new(grants.input().to_vec()));
+    }
+    wasi.args(grants.arguments()).envs(grants.variables());
+    network::close(&mut wasi, refusals);
+    for folder in grants.folders() {
+        let access = match folder.access() {
+            Access::ReadOnly => FsPerms::ReadOnly,
+            Access::ReadWrite => FsPerms::ReadWrite,
+        };
+        wasi.preopened_dir(folder.host(), folder.guest(), access)
+            .map_err(|source| FolderError { folder: folder.host().to_owned(), source })?;
+    }
+    Ok(wasi.build())
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Host {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.closed_http, table: &mut self.table, ctx: &mut self.http }
+    }
+}

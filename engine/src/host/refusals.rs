@@ -1,0 +1,77 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// Enough to explain what a guest was missing; one that keeps trying adds no more.
+const MAX_KEPT: usize = 32;
+
+/// Something that the host refused a guest: structure, not policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Refused {
+    /// What the guest tried.
+    pub what: RefusedAction,
+    /// On what: a path as the guest sees it, an address, a name, or a URL.
+    pub target: String,
+    /// The flag of the binary that would allow it, where there is one.
+    pub allow: Option<String>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}`", self.what, self.target)?;
+        match &self.allow {
+            Some(flag) => write!(f, " (allow it with `{flag}`)"),
+            None => write!(f, " (the network is closed to guests)"),
+        }
+    }
+}
+
+/// What a guest tried and was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RefusedAction {
+    /// Open or look at something outside its folders.
+    Open,
+    /// Change something in a read-only folder.
+    Write,
+    /// Connect, bind or send by a socket.
+    Connect,
+    /// Resolve a name.
+    Resolve,
+    /// Send an HTTP request.
+    Request,
+}
+
+impl fmt::Display for RefusedAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Write => "write",
+            Self::Connect => "connect",
+            Self::Resolve => "resolve",
+            Self::Request => "request",
+        })
+    }
+}
+
+/// What one sandbox was refused so far; clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Refusals(Arc<Mutex<Vec<Refused>>>);
+
+impl Refusals {
+    pub(crate) fn add(&self, what: RefusedAction, target: String, allow: Option<String>) {
+        let refused = Refused { what, target, allow };
+        tracing::debug!(%refused, "refused");
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < MAX_KEPT && !all.contains(&refused) {
+            all.push(refused);
+        }
+    }
+
+    pub(crate) fn take(&self) -> Vec<Refused> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,77 @@
+//! Runs code that nobody vouches for, as WebAssembly components inside your own process.
+//!
+//! A [`Component`] is loaded and described by an [`Engine`]; each of its exported functions is a tool, called with
+//! JSON. A call runs in a fresh sandbox: it reaches only what its [`Grants`] say, uses no more than its [`Limits`]
+//! say, and nothing of it survives.
+//!
+//! ```
+//! use casemate::{Access, Engine, Folder, Grants};
+//! use serde_json::json;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::new()?;
+//! # #[cfg(feature = "toolbox")] {
+//! let toolbox = engine.load_bytes(casemate::TOOLBOX).await?;
+//!
+//! let grants = Grants::none().folder(Folder::new("src", "/src", Access::ReadOnly)?)?;
+//! let limits = engine.limits().fuel(500_000_000)?.build();
+//! let found = toolbox
+//!     .call("grep", json!({"pattern": "pub struct Engine\\b", "path": "/src"}))
+//!     .grants(grants)
+//!     .limits(limits)
+//!     .await?;
+//! assert_eq!(found["matches"][0]["path"], "/src/engine.rs");
+//! # }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Callers without an async runtime use [`Component::call_blocking`] or [`Engine::block_on`].
+//!
+//! # Features
+//!
+//! | feature | default | brings |
+//! | --- | --- | --- |
+//! | `compiler` | yes | compiling components; without it only what `casemate component compile` made is loaded, by [`Engine::load_compiled`] |
+//! | `cache` | yes | keeping compiled components on disk: `EngineBuilder::cache` |
+//! | `wat` | yes | loading WebAssembly text |
+//! | `toolbox` | no | the component `TOOLBOX`: files, search and edits |
+//!
+//! # What it does to the process
+//!
+//! It installs no subscriber and no panic hook, reads no environment variable, keeps no global state and sends nothing
+//! home. wasmtime installs process-wide signal handlers, unless [`EngineBuilder::signal_handlers`] says otherwise.
+//! Errors are typed and `#[non_exhaustive]`; handles are `Clone + Send + Sync`; futures are `Send`.
+
+mod artifact;
+#[cfg(feature = "cache")]
+mod cache;
+mod call;
+mod component;
+mod driver;
+mod engine;
+mod host;
+mod limits;
+mod sandbox;
+
+#[cfg(feature = "cache")]
+pub use cache::{CacheEntry, CacheError, CacheFolder, EntryHealth};
+pub use call::{
+    Call, CallError, CallReport, CapturedOutput, Denied, ErrorKind, Frame, InstanceFuture, NotFound, ToolError, Trap,
+};
+#[cfg(feature = "compiler")]
+pub use component::authoring::{AddDocsError, add_docs, wit_text};
+pub use component::{
+    Component, ContentHash, Description, Import, LoadError, MissingImport, Placement, ToolDescription,
+};
+pub use engine::{Engine, EngineBuilder, EngineError, Metering, NoSlot, SignalHandlers};
+pub use host::{FolderError, Host, Refused, RefusedAction, Stream};
+pub use limits::{InvalidLimit, LimitExceeded, LimitKind, Limits, LimitsBuilder, OnExcess, Usage};
+
+pub use casemate_host_bindings::InvalidValue;
+pub use casemate_policy::{Access, DocumentError, Folder, GrantError, Grants};
+
+/// The toolbox: a component that reads, writes, edits, finds and lists files in the folders it is granted.
+#[cfg(feature = "toolbox")]
+pub use casemate_guests::TOOLBOX;

@@ -1,0 +1,29 @@
+//! Where component values meet plain Rust: types become [`Shape`]s, shapes become JSON Schema, and values go to JSON
+//! and back.
+//!
+//! This crate may import wasmtime and nothing of Casemate's. It never touches a store: what it gets is a type or a
+//! value, what it gives is data.
+//!
+//! | WIT | JSON |
+//! | --- | --- |
+//! | `bool`, `string` | boolean, string |
+//! | `u8` … `u32`, `s8` … `s32` | number |
+//! | `u64`, `s64` | number of full precision; also accepted as a decimal string |
+//! | `f32`, `f64` | number, or `"NaN"`, `"Infinity"`, `"-Infinity"` |
+//! | `char` | string of one character |
+//! | `list<u8>` | base64 string |
+//! | `list<T>`, `tuple<…>` | array |
+//! | `record` | object, keyed by the WIT field names; a missing key is `none` for an option |
+//! | `variant` | `"NAME"`, or `{"NAME": payload}` |
+//! | `enum` | `"NAME"` |
+//! | `flags` | array of names |
+//! | `option<T>` | `null` or the value; an option inside an option is `{"some": …}` |
+//! | `result<T, E>` | `{"ok": …}` or `{"err": …}` |
+
+mod json;
+mod schema;
+mod shape;
+
+pub use json::{FromJsonError, InvalidValue, from_json, parameters_from_json, to_json};
+pub use schema::{parameters_schema, schema};
+pub use shape::{Field, Shape, ShapeBuilder, Unsupported};
