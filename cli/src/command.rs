@@ -1,0 +1,68 @@
+//! The subcommands, one file each.
+
+mod cache;
+mod call;
+mod component;
+mod demo;
+mod inspect;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::options::CacheOptions;
+
+/// Run WebAssembly components that nobody vouches for, each call in a fresh sandbox.
+#[derive(Parser)]
+#[command(
+    name = "casemate",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  casemate demo                                     see it work, with no arguments and no network
+  casemate inspect toolbox                          what the built-in toolbox offers and wants
+  casemate call toolbox list-dir '{\"path\":\"/src\"}' --dir .::/src
+  casemate call tool.wasm add '{\"a\":2,\"b\":3}' --fuel 1000000 --json"
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    cache: CacheOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Inspect(inspect::Inspect),
+    Call(call::Call),
+    #[command(subcommand)]
+    Component(component::Component),
+    #[command(subcommand)]
+    Cache(cache::Cache),
+    Demo(demo::Demo),
+    /// Print a completion script for a shell
+    ///
+    /// For bash: casemate completions bash > ~/.local/share/bash-completion/completions/casemate
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Arguments {
+    /// Does what was asked, and tells with which status the process ends.
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Inspect(inspect) => inspect.run(&self.cache).await,
+            Command::Call(call) => call.run(&self.cache).await,
+            Command::Component(component) => component.run().await,
+            Command::Cache(cache) => cache.run(&self.cache),
+            Command::Demo(demo) => demo.run(&self.cache).await,
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut Self::command(), "casemate", &mut std::io::stdout());
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
