@@ -72,7 +72,7 @@ impl Host {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.resources);
         Ok(Self {
-            wasi: wasi_context(grants, output, &refusals)?,
+            wasi: wasi_context(grants, output)?,
             http: WasiHttpCtx::new(),
             closed_http: ClosedHttp(refusals.clone()),
             table,
@@ -111,14 +111,13 @@ pub(crate) fn on_transition(
     Ok(())
 }
 
-fn wasi_context(grants: &Grants, output: &Output, refusals: &Refusals) -> Result<WasiCtx, FolderError> {
+fn wasi_context(grants: &Grants, output: &Output) -> Result<WasiCtx, FolderError> {
     let mut wasi = WasiCtx::builder();
     wasi.stdout(output.stream(Stream::Stdout)).stderr(output.stream(Stream::Stderr));
     if !grants.input().is_empty() {
         wasi.stdin(MemoryInputPipe::new(grants.input().to_vec()));
     }
     wasi.args(grants.arguments()).envs(grants.variables());
-    network::close(&mut wasi, refusals);
     for folder in grants.folders() {
         let access = match folder.access() {
             Access::ReadOnly => FsPerms::ReadOnly,

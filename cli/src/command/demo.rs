@@ -148,7 +148,7 @@ fn how(report: &CallReport) -> String {
     match &report.result {
         Err(CallError::LimitExceeded(limit)) => format!("limit {}: at most {}", limit.limit, limit.max),
         Err(CallError::Denied(denied)) => match denied.refused.first() {
-            Some(refused) => format!("refused to {} {}", refused.what, refused.target),
+            Some(refused) => format!("refused: {} {}", refused.what, refused.target),
             None => "refused".to_owned(),
         },
         Err(CallError::Trap(_)) => "the guest trapped; the process did not notice".to_owned(),

@@ -2,23 +2,13 @@
 
 use http::Request;
 use wasmtime::component::{HasData, Resource};
-use wasmtime_wasi::WasiCtxBuilder;
-use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup;
 use wasmtime_wasi::p2::bindings::sockets::network::{self, IpAddress, Network};
-use wasmtime_wasi::p2::{DynPollable, SocketError, SocketResult};
+use wasmtime_wasi::p2::bindings::sockets::{ip_name_lookup, tcp_create_socket, udp_create_socket};
+use wasmtime_wasi::p2::{DynPollable, SocketError, SocketResult, TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::{WasiSocketsCtxView, WasiSocketsView as _};
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::{Host, Refusals, RefusedAction};
-
-/// Sockets can be made and asked to connect, so that a guest gets the ordinary error at the ordinary place.
-pub(crate) fn close(wasi: &mut WasiCtxBuilder, refusals: &Refusals) {
-    let refusals = refusals.clone();
-    wasi.allow_ip_name_lookup(false).socket_addr_check(move |address, _use| {
-        refusals.add(RefusedAction::Connect, address.to_string(), None);
-        Box::pin(std::future::ready(false))
-    });
-}
 
 /// `wasi:http` whose every request is denied.
 pub(crate) struct ClosedHttp(pub(crate) Refusals);
@@ -38,26 +28,26 @@ impl WasiHttpHooks for ClosedHttp {
     }
 }
 
-/// `wasi:sockets/ip-name-lookup`, which notes the names that it does not resolve.
-pub(crate) struct ClosedLookup;
+/// `wasi:sockets` where sockets are made and names are looked up: each attempt is noted, and wasmtime-wasi refuses it.
+pub(crate) struct ClosedSockets;
 
-pub(crate) struct ClosedLookupView<'a> {
+pub(crate) struct ClosedSocketsView<'a> {
     sockets: WasiSocketsCtxView<'a>,
     refusals: Refusals,
 }
 
-impl HasData for ClosedLookup {
-    type Data<'a> = ClosedLookupView<'a>;
+impl HasData for ClosedSockets {
+    type Data<'a> = ClosedSocketsView<'a>;
 }
 
-impl ClosedLookup {
-    pub(crate) fn view(host: &mut Host) -> ClosedLookupView<'_> {
+impl ClosedSockets {
+    pub(crate) fn view(host: &mut Host) -> ClosedSocketsView<'_> {
         let refusals = host.refusals.clone();
-        ClosedLookupView { sockets: host.sockets(), refusals }
+        ClosedSocketsView { sockets: host.sockets(), refusals }
     }
 }
 
-impl network::Host for ClosedLookupView<'_> {
+impl network::Host for ClosedSocketsView<'_> {
     fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<network::ErrorCode> {
         network::Host::convert_error_code(&mut self.sockets, error)
     }
@@ -67,13 +57,27 @@ impl network::Host for ClosedLookupView<'_> {
     }
 }
 
-impl network::HostNetwork for ClosedLookupView<'_> {
+impl network::HostNetwork for ClosedSocketsView<'_> {
     fn drop(&mut self, network: Resource<Network>) -> wasmtime::Result<()> {
         network::HostNetwork::drop(&mut self.sockets, network)
     }
 }
 
-impl ip_name_lookup::Host for ClosedLookupView<'_> {
+impl tcp_create_socket::Host for ClosedSocketsView<'_> {
+    fn create_tcp_socket(&mut self, family: network::IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
+        self.refusals.add(RefusedAction::Socket, "tcp".to_owned(), None);
+        self.sockets.create_tcp_socket(family)
+    }
+}
+
+impl udp_create_socket::Host for ClosedSocketsView<'_> {
+    async fn create_udp_socket(&mut self, family: network::IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
+        self.refusals.add(RefusedAction::Socket, "udp".to_owned(), None);
+        self.sockets.create_udp_socket(family).await
+    }
+}
+
+impl ip_name_lookup::Host for ClosedSocketsView<'_> {
     fn resolve_addresses(
         &mut self,
         network: Resource<Network>,
@@ -84,7 +88,7 @@ impl ip_name_lookup::Host for ClosedLookupView<'_> {
     }
 }
 
-impl ip_name_lookup::HostResolveAddressStream for ClosedLookupView<'_> {
+impl ip_name_lookup::HostResolveAddressStream for ClosedSocketsView<'_> {
     fn resolve_next_address(
         &mut self,
         stream: Resource<ip_name_lookup::ResolveAddressStream>,

@@ -12,7 +12,7 @@ const MAX_KEPT: usize = 32;
 pub struct Refused {
     /// What the guest tried.
     pub what: RefusedAction,
-    /// On what: a path as the guest sees it, an address, a name, or a URL.
+    /// On what: a path as the guest sees it, a protocol, a name, or a URL.
     pub target: String,
     /// The flag of the binary that would allow it, where there is one.
     pub allow: Option<String>,
@@ -37,8 +37,8 @@ pub enum RefusedAction {
     Open,
     /// Change something in a read-only folder.
     Write,
-    /// Connect, bind or send by a socket.
-    Connect,
+    /// Make a socket.
+    Socket,
     /// Resolve a name.
     Resolve,
     /// Send an HTTP request.
@@ -50,7 +50,7 @@ impl fmt::Display for RefusedAction {
         f.write_str(match self {
             Self::Open => "open",
             Self::Write => "write",
-            Self::Connect => "connect",
+            Self::Socket => "socket",
             Self::Resolve => "resolve",
             Self::Request => "request",
         })

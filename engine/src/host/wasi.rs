@@ -20,7 +20,7 @@ use wasmtime_wasi_io::bindings::wasi::io;
 
 use super::Host;
 use super::files::WatchedFiles;
-use super::network::ClosedLookup;
+use super::network::ClosedSockets;
 use super::random::BoundedRandom;
 
 /// What is linked, by package; the version is that of WASI 0.2.
@@ -93,11 +93,11 @@ fn add_cli(l: &mut Linker<Host>) -> wasmtime::Result<()> {
 fn add_sockets(l: &mut Linker<Host>) -> wasmtime::Result<()> {
     sockets::network::add_to_linker::<Host, WasiSockets>(l, &sockets::network::LinkOptions::default(), Host::sockets)?;
     sockets::instance_network::add_to_linker::<Host, WasiSockets>(l, Host::sockets)?;
-    sockets::ip_name_lookup::add_to_linker::<Host, ClosedLookup>(l, ClosedLookup::view)?;
+    sockets::ip_name_lookup::add_to_linker::<Host, ClosedSockets>(l, ClosedSockets::view)?;
     sockets::tcp::add_to_linker::<Host, WasiSockets>(l, Host::sockets)?;
-    sockets::tcp_create_socket::add_to_linker::<Host, WasiSockets>(l, Host::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<Host, ClosedSockets>(l, ClosedSockets::view)?;
     sockets::udp::add_to_linker::<Host, WasiSockets>(l, Host::sockets)?;
-    sockets::udp_create_socket::add_to_linker::<Host, WasiSockets>(l, Host::sockets)
+    sockets::udp_create_socket::add_to_linker::<Host, ClosedSockets>(l, ClosedSockets::view)
 }
 
 /// Whether the import `name` is one that every sandbox gets.
