@@ -15,6 +15,11 @@ const USAGE: u8 = 2;
 
 /// Shows an error that is not the outcome of a call.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
+    let io = error.downcast_ref::<std::io::Error>();
+    if io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+        // Whoever read the output has read enough.
+        return ExitCode::SUCCESS;
+    }
     error_line(&format!("{error:#}"));
     ExitCode::from(USAGE)
 }

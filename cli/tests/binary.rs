@@ -290,6 +290,19 @@ fn catches_interrupts(pid: u32) -> bool {
     u64::from_str_radix(caught.trim(), 16).expect("hexadecimal") & SIGINT_BIT != 0
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn without_address_space_for_a_pool_it_works_and_says_so_once() {
+    let casemate = env!("CARGO_BIN_EXE_casemate");
+    for kibibytes in [40_000_000, 2_000_000] {
+        let script =
+            format!("ulimit -v {kibibytes}; {casemate} call {} add '{{\"a\":2,\"b\":3}}' --no-cache", five_exports());
+        let output = Command::new("sh").args(["-c", &script]).output().expect("sh runs");
+        assert_eq!(output.stdout, b"5\n", "{}", stderr_of(&output));
+        assert_eq!(stderr_of(&output).matches("no pool").count(), 1);
+    }
+}
+
 #[test]
 fn completions_are_printed_for_a_shell() {
     assert!(String::from_utf8(ends(&["completions", "bash"], 0).stdout).expect("text").contains("casemate"));

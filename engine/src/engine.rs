@@ -20,6 +20,7 @@ use crate::limits::LimitsBuilder;
 #[cfg(feature = "cache")]
 pub(crate) use settings::DENSE_IMAGE_SIZE;
 pub(crate) use settings::FUEL_YIELD_INTERVAL;
+use settings::Reservation;
 pub use slots::NoSlot;
 pub(crate) use slots::{Demand, Slot, Slots};
 pub(crate) use ticker::Running;
@@ -285,7 +286,7 @@ impl EngineBuilder {
     pub fn build(self) -> Result<Engine, EngineError> {
         self.check()?;
         let slots = settings::pool_size(self.max_sandboxes)?;
-        let config = settings::Compile {
+        let compile = settings::Compile {
             metering: self.metering,
             max_wasm_stack: self.max_wasm_stack,
             signals: self.signal_handlers,
@@ -294,14 +295,14 @@ impl EngineBuilder {
             let linker = host::linker(&wasmtime).map_err(|source| EngineError::Wasmtime { source })?;
             Ok::<_, EngineError>(Lane { wasmtime, linker, slots: Slots::new(slots, self.max_waiting, self.max_wait) })
         };
-        let on_demand = lane(settings::on_demand(&config).map_err(|source| EngineError::Wasmtime { source })?)?;
-        let pooled = match settings::pooled(&config, slots) {
-            Ok(engine) => Some(lane(engine)?),
+        let (pooled, on_demand) = match settings::pooled(compile, slots) {
+            Ok(engine) => (Some(lane(engine)?), settings::on_demand(compile, Reservation::Whole)),
             Err(error) => {
                 tracing::warn!(slots, %error, "no pool: sandboxes are allocated on demand");
-                None
+                (None, settings::on_demand(compile, settings::possible_reservation(compile)))
             }
         };
+        let on_demand = lane(on_demand.map_err(|source| EngineError::Wasmtime { source })?)?;
         let engines = pooled.iter().chain([&on_demand]).map(|lane| lane.wasmtime.weak()).collect();
         let ticker = (self.metering == Metering::Time).then(|| Ticker::start(engines)).transpose();
         Ok(Engine {

@@ -44,6 +44,8 @@ pub struct Host {
 /// Which way values were last copied, so that a copy that was too large can be told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// No code of the guest has run.
+    Starting,
     /// The guest runs, or a host call that it made.
     Guest,
     /// A function of the guest has returned to the host.
@@ -81,7 +83,7 @@ impl Host {
             open_folders: OpenFolders::default(),
             folders: grants.folders().to_vec(),
             random_limit: limits.random,
-            phase: Phase::Guest,
+            phase: Phase::Starting,
         })
     }
 
@@ -106,7 +108,8 @@ pub(crate) fn on_transition(
             store.data_mut().phase = Phase::Returned;
             store.set_hostcall_fuel(result);
         }
-        CallHook::CallingWasm | CallHook::ReturningFromHost => {}
+        CallHook::CallingWasm => store.data_mut().phase = Phase::Guest,
+        CallHook::ReturningFromHost => {}
     }
     Ok(())
 }

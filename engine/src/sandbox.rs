@@ -199,9 +199,12 @@ impl Sandbox {
         if let Some(I32Exit(status)) = error.downcast_ref() {
             return CallError::Tool(ToolError::exit(*status));
         }
+        if host.phase() == Phase::Starting {
+            return internal(error);
+        }
         if copied_too_much(error) {
             return match host.phase() {
-                Phase::Guest => exceeded(LimitKind::HostCallBytes, limits.host_call_bytes as u64),
+                Phase::Starting | Phase::Guest => exceeded(LimitKind::HostCallBytes, limits.host_call_bytes as u64),
                 Phase::Returned => exceeded(LimitKind::Result, limits.result as u64),
             };
         }

@@ -21,14 +21,24 @@ const DEFAULT_SLOTS: u32 = 128;
 pub(crate) const DENSE_IMAGE_SIZE: u64 = 64 << 20;
 
 /// The settings that change compiled code or what it may do; both engines share them.
+#[derive(Clone, Copy)]
 pub(crate) struct Compile {
     pub(crate) metering: Metering,
     pub(crate) max_wasm_stack: usize,
     pub(crate) signals: bool,
 }
 
+/// How much address space each memory reserves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reservation {
+    /// 4 GiB, so that no access needs a bounds check.
+    Whole,
+    /// As much as is used, for processes that get no more; the code checks each access.
+    AsUsed,
+}
+
 impl Compile {
-    fn config(&self) -> Config {
+    fn config(self, reservation: Reservation) -> Config {
         let mut config = Config::new();
         config
             .wasm_component_model(true)
@@ -46,6 +56,9 @@ impl Compile {
             Metering::Fuel => config.consume_fuel(true),
             Metering::Time => config.epoch_interruption(true),
         };
+        if reservation == Reservation::AsUsed {
+            config.memory_reservation(0).memory_reservation_for_growth(1 << 20).memory_guard_size(64 << 10);
+        }
         #[cfg(feature = "compiler")]
         config.cranelift_nan_canonicalization(true).parallel_compilation(true);
         config
@@ -53,8 +66,13 @@ impl Compile {
 }
 
 /// An engine that allocates each sandbox by itself.
-pub(crate) fn on_demand(compile: &Compile) -> wasmtime::Result<wasmtime::Engine> {
-    wasmtime::Engine::new(compile.config().allocation_strategy(InstanceAllocationStrategy::OnDemand))
+pub(crate) fn on_demand(compile: Compile, reservation: Reservation) -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(compile.config(reservation).allocation_strategy(InstanceAllocationStrategy::OnDemand))
+}
+
+/// Whether this process gets the address space for even one memory: a pool of one slot tells.
+pub(crate) fn possible_reservation(compile: Compile) -> Reservation {
+    if pooled(compile, 1).is_ok() { Reservation::Whole } else { Reservation::AsUsed }
 }
 
 /// An engine with a pool of `slots`.
@@ -62,7 +80,7 @@ pub(crate) fn on_demand(compile: &Compile) -> wasmtime::Result<wasmtime::Engine>
 /// With defaults the pool scales backwards: two threads do less than one, because each reset changes the process's
 /// mappings. Keeping memory resident and resetting only what `PAGEMAP_SCAN` (Linux 6.7) shows as written avoids that.
 /// Without the scan the kept part is written as a whole at each reset, so it is small there.
-pub(crate) fn pooled(compile: &Compile, slots: u32) -> wasmtime::Result<wasmtime::Engine> {
+pub(crate) fn pooled(compile: Compile, slots: u32) -> wasmtime::Result<wasmtime::Engine> {
     let pool = |configure: fn(&mut PoolingAllocationConfig) -> &mut PoolingAllocationConfig| {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(slots)
@@ -78,7 +96,9 @@ pub(crate) fn pooled(compile: &Compile, slots: u32) -> wasmtime::Result<wasmtime
             .table_elements(100_000)
             .max_unused_warm_slots(slots);
         configure(&mut pool);
-        wasmtime::Engine::new(compile.config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool)))
+        wasmtime::Engine::new(
+            compile.config(Reservation::Whole).allocation_strategy(InstanceAllocationStrategy::Pooling(pool)),
+        )
     };
     pool(|pool| pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(16 << 20).table_keep_resident(1 << 20))
         .or_else(|_| {
