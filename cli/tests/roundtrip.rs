@@ -1,6 +1,11 @@
 //! Every WIT type into a guest and out again, through the binary: the table is the one of `tests/roundtrip`.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "all of this is tests, helpers included")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "all of this is tests, helpers included"
+)]
 
 use std::path::Path;
 use std::process::Command;

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::component::ContentHash;
 
 const MAGIC: &[u8; 16] = b"casemate-cwasm-1";
-const SEAL_LEN: u64 = 32 + 8 + 8 + 16;
-/// Facts hold the doc comments of a component, which are bounded too.
-const MAX_FACTS: u64 = 4 << 20;
+const SEAL_LEN: usize = 32 + 8 + 8 + 16;
+/// Facts hold the doc comments of a component, at most 1 MiB, of which JSON makes up to six times as much.
+const MAX_FACTS: u64 = 8 << 20;
 
 /// What is known from a component's binary and cannot be read from its code.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -68,8 +68,8 @@ pub(crate) fn seal(mut code: Vec<u8>, facts: &Facts) -> Vec<u8> {
 
 /// Reads the trailer of a file, given its length and a way to read from it; the code is not looked at.
 pub(crate) fn read_seal(file: &mut (impl std::io::Read + std::io::Seek), len: u64) -> Result<Seal, ArtifactError> {
-    let seal_start = len.checked_sub(SEAL_LEN).ok_or(ArtifactError::Malformed)?;
-    let mut trailer = [0; SEAL_LEN as usize];
+    let seal_start = len.checked_sub(SEAL_LEN as u64).ok_or(ArtifactError::Malformed)?;
+    let mut trailer = [0; SEAL_LEN];
     read_at(file, seal_start, &mut trailer)?;
     let (checksum, rest) = trailer.split_first_chunk::<32>().ok_or(ArtifactError::Malformed)?;
     let (code_len, rest) = rest.split_first_chunk::<8>().ok_or(ArtifactError::Malformed)?;
@@ -93,7 +93,7 @@ pub(crate) fn verify(
 ) -> Result<(), ArtifactError> {
     file.seek(std::io::SeekFrom::Start(0))?;
     let mut hasher = blake3::Hasher::new();
-    std::io::copy(&mut std::io::Read::take(file, len - SEAL_LEN), &mut hasher)?;
+    std::io::copy(&mut std::io::Read::take(file, len - SEAL_LEN as u64), &mut hasher)?;
     if hasher.finalize().as_bytes() == &seal.checksum { Ok(()) } else { Err(ArtifactError::Checksum) }
 }
 
@@ -102,7 +102,8 @@ fn read_at(file: &mut (impl std::io::Read + std::io::Seek), start: u64, buffer: 
     file.read_exact(buffer)
 }
 
-#[cfg(all(test, feature = "compiler"))]
+#[cfg(test)]
+#[cfg(feature = "compiler")]
 mod tests {
     use std::io::Cursor;
 

@@ -19,7 +19,7 @@ use crate::engine::{Demand, Engine, Lane};
 use crate::host::Host;
 
 pub use describe::{Description, Import, Placement, ToolDescription};
-pub(crate) use describe::{Export, Exports, Returns};
+pub(crate) use describe::{Export, Exports, Returns, Signature};
 pub use load::{LoadError, MissingImport};
 
 /// A compiled component, ready to run in any number of sandboxes. Cheap to clone.
@@ -33,7 +33,7 @@ struct Inner {
     hash: ContentHash,
     placement: Placement,
     demand: Demand,
-    /// The bytes of memory that it starts with, as far as its memories tell.
+    /// The most bytes of memories and tables that it starts with: as many as if all were as large as the largest.
     initial_memory: u64,
     exports: OnceLock<Exports>,
     docs: Option<String>,

@@ -62,7 +62,7 @@ struct Inner {
     pooled: Option<Lane>,
     on_demand: Lane,
     ticker: Option<Ticker>,
-    compiles: Semaphore,
+    compiles: Arc<Semaphore>,
     max_component_size: u64,
     #[cfg(feature = "cache")]
     cache: Option<Cache>,
@@ -151,8 +151,11 @@ impl Engine {
         self.inner.max_wasm_stack
     }
 
-    pub(crate) fn compiles(&self) -> &Semaphore {
-        &self.inner.compiles
+    /// Waits until one more component may be compiled; it may be until the answer is dropped.
+    #[cfg(feature = "compiler")]
+    pub(crate) async fn compile_place(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        // The semaphore is never closed, so there is always an answer.
+        self.inner.compiles.acquire().await.ok()
     }
 
     pub(crate) fn max_component_size(&self) -> u64 {
@@ -312,7 +315,7 @@ impl EngineBuilder {
                 pooled,
                 on_demand,
                 ticker: ticker.map_err(|source| EngineError::Ticker { source })?,
-                compiles: Semaphore::new(self.max_compiles as usize),
+                compiles: Arc::new(Semaphore::new(self.max_compiles as usize)),
                 max_component_size: self.max_component_size,
                 #[cfg(feature = "cache")]
                 cache: self.cache.map(Cache::new),

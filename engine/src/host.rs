@@ -41,15 +41,15 @@ pub struct Host {
     phase: Phase,
 }
 
-/// Which way values were last copied, so that a copy that was too large can be told apart.
+/// How far a sandbox has come, so that what wasmtime's error means can be told from where it arose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// No code of the guest has run.
     Starting,
-    /// The guest runs, or a host call that it made.
+    /// The guest runs, or the arguments of a host call that it made are being copied.
     Guest,
-    /// A function of the guest has returned to the host.
-    Returned,
+    /// A host function has its arguments and does its work.
+    Serving,
 }
 
 /// A limit reached inside a host function: ends the guest, and is found again in wasmtime's error.
@@ -69,7 +69,7 @@ pub struct FolderError {
 }
 
 impl Host {
-    pub(crate) fn new(grants: &Grants, limits: &Limits, output: &Output) -> Result<Self, FolderError> {
+    pub(crate) fn new(grants: &Grants, limits: &Limits, max_memory: u64, output: &Output) -> Result<Self, FolderError> {
         let refusals = Refusals::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.resources);
@@ -78,7 +78,7 @@ impl Host {
             http: WasiHttpCtx::new(),
             closed_http: ClosedHttp(refusals.clone()),
             table,
-            meter: Meter::new(limits.memory),
+            meter: Meter::new(max_memory),
             refusals,
             open_folders: OpenFolders::default(),
             folders: grants.folders().to_vec(),
@@ -93,25 +93,18 @@ impl Host {
 }
 
 /// Bounds what is copied: a result by one limit, what passes through a host call by another.
-pub(crate) fn on_transition(
-    mut store: StoreContextMut<'_, Host>,
-    transition: CallHook,
-    limits: (usize, usize),
-) -> wasmtime::Result<()> {
+pub(crate) fn on_transition(mut store: StoreContextMut<'_, Host>, transition: CallHook, limits: (usize, usize)) {
     let (host_call_bytes, result) = limits;
     match transition {
         CallHook::CallingHost => {
             store.data_mut().phase = Phase::Guest;
             store.set_hostcall_fuel(host_call_bytes);
         }
-        CallHook::ReturningFromWasm => {
-            store.data_mut().phase = Phase::Returned;
-            store.set_hostcall_fuel(result);
-        }
+        // Also where the guest trapped, so this tells nothing of how it went.
+        CallHook::ReturningFromWasm => store.set_hostcall_fuel(result),
         CallHook::CallingWasm => store.data_mut().phase = Phase::Guest,
         CallHook::ReturningFromHost => {}
     }
-    Ok(())
 }
 
 fn wasi_context(grants: &Grants, output: &Output) -> Result<WasiCtx, FolderError> {
@@ -133,13 +126,16 @@ fn wasi_context(grants: &Grants, output: &Output) -> Result<WasiCtx, FolderError
 }
 
 impl WasiView for Host {
+    // Every host function asks for its state first, once its arguments are copied.
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.phase = Phase::Serving;
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.phase = Phase::Serving;
         WasiHttpCtxView { hooks: &mut self.closed_http, table: &mut self.table, ctx: &mut self.http }
     }
 }

@@ -171,7 +171,7 @@ impl LimitsBuilder {
     /// Time by the clock from the start of the sandbox to its result, also while the guest waits in a host call.
     /// From 1 ms to 365 days; default 30 s.
     pub fn wall_time(mut self, time: Duration) -> Result<Self, InvalidLimit> {
-        let longest = Duration::from_secs(365 * 24 * 60 * 60);
+        let longest = Duration::from_hours(365 * 24);
         within("wall-time", millis(time), 1, millis(longest))?;
         self.limits.wall_time = time;
         Ok(self)
@@ -226,10 +226,10 @@ impl LimitsBuilder {
         Ok(self)
     }
 
-    /// The share of one processor: 0.5 lets the guest compute half of the time. Above 0, at most 1; by default there
+    /// The share of one processor: 0.5 lets the guest compute half of the time. From 0.001 to 1; by default there
     /// is no throttle. Time in host calls is not the guest's.
     pub fn cpus(mut self, share: f64) -> Result<Self, InvalidLimit> {
-        if !(share > 0.0 && share <= 1.0) {
+        if !(0.001..=1.0).contains(&share) {
             return Err(InvalidLimit::Cpus { share });
         }
         self.limits.cpus = Some(share);
@@ -271,7 +271,7 @@ pub enum InvalidLimit {
         max: u64,
     },
     /// Not a share of a processor.
-    #[error("the limit `cpus` cannot be {share}: it must be above 0 and at most 1")]
+    #[error("the limit `cpus` cannot be {share}: it must be from 0.001 to 1")]
     Cpus {
         /// What was given.
         share: f64,

@@ -5,14 +5,15 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use casemate_policy::Grants;
 use futures_util::FutureExt as _;
+use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 use wasmtime::component::{Instance, ResourceTableError};
-use wasmtime::{PoolConcurrencyLimitError, Store};
+use wasmtime::{PoolConcurrencyLimitError, Store, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::call::{CallError, ToolError, Trap};
@@ -20,10 +21,13 @@ use crate::component::Component;
 use crate::driver::{self, Pace, Signal, Stopped};
 use crate::engine::{FUEL_YIELD_INTERVAL, Metering, Running, Slot};
 use crate::host::{self, CallbackPanicked, Host, HostLimit, Output, Phase};
-use crate::limits::{DEFAULT_MEMORY_GROWTH, LimitExceeded, LimitKind, Limits, Usage, millis};
+use crate::limits::{DEFAULT_MEMORY_GROWTH, DEFAULT_MEMORY_START, LimitExceeded, LimitKind, Limits, Usage, millis};
 
 /// A sandbox that held more is dropped off the executor: unmapping 56 MiB takes 3 ms.
 const DROP_ELSEWHERE_ABOVE: u64 = 16 << 20;
+
+/// What a component of an ordinary size starts with. One that starts with more may write as much at once.
+const USUAL_START: u64 = 16 << 20;
 
 /// All that a sandbox is made of.
 pub(crate) struct Plan {
@@ -59,9 +63,15 @@ pub(crate) async fn run<R: Send + 'static>(plan: Plan, cancel: Option<Signal>, w
 }
 
 impl Plan {
+    /// Bytes in all memories and tables together.
+    fn max_memory(&self) -> u64 {
+        let start = self.component.initial_memory().min(DEFAULT_MEMORY_START);
+        self.limits.memory.unwrap_or(start + DEFAULT_MEMORY_GROWTH)
+    }
+
     /// One bulk instruction is not interrupted, and takes as long as there is memory.
     fn may_hold_its_thread(&self) -> bool {
-        self.limits.memory.is_some_and(|limit| limit > self.component.initial_memory() + DEFAULT_MEMORY_GROWTH)
+        self.max_memory() > DEFAULT_MEMORY_GROWTH + USUAL_START
     }
 
     fn check(&self) -> Result<(), CallError> {
@@ -72,12 +82,12 @@ impl Plan {
     }
 }
 
-async fn run_here<R: Send + 'static>(plan: Plan, cancel: Option<Signal>, work: Work<R>) -> Ended<R> {
-    let pace = Pace { wall_time: plan.limits.wall_time, cpus: plan.limits.cpus, cancel };
-    let mut sandbox = match Sandbox::new(&plan).await {
+async fn run_here<R: Send + 'static>(plan: Plan, mut cancel: Option<Signal>, work: Work<R>) -> Ended<R> {
+    let mut sandbox = match unless_cancelled(Sandbox::new(&plan), &mut cancel).await {
         Ok(sandbox) => sandbox,
         Err(error) => return Ended::early(error),
     };
+    let pace = Pace { wall_time: plan.limits.wall_time, cpus: plan.limits.cpus, cancel };
     let started = Instant::now();
     let driven = driver::drive(AssertUnwindSafe(sandbox.execute(&plan.component, work)).catch_unwind(), pace).await;
     let wall_time = started.elapsed();
@@ -98,6 +108,18 @@ async fn run_here<R: Send + 'static>(plan: Plan, cancel: Option<Signal>, work: W
     Ended { result, usage, refused }
 }
 
+/// A place can be long in coming, and a caller may not want to wait for it.
+async fn unless_cancelled<T>(
+    place: impl Future<Output = Result<T, CallError>>,
+    cancel: &mut Option<Signal>,
+) -> Result<T, CallError> {
+    let Some(signal) = cancel else { return place.await };
+    match select(signal, pin!(place)).await {
+        Either::Left(_) => Err(CallError::Cancelled),
+        Either::Right((place, _)) => place,
+    }
+}
+
 /// Runs a call on a thread of its own; dropping the answer stops it within a slice.
 async fn on_own_thread<R: Send + 'static>(call: impl Future<Output = Ended<R>> + Send + 'static) -> Ended<R> {
     let (mut answer, ended) = tokio::sync::oneshot::channel();
@@ -105,11 +127,9 @@ async fn on_own_thread<R: Send + 'static>(call: impl Future<Output = Ended<R>> +
     let run = move || {
         runtime
             .block_on(async {
-                let abandoned = std::pin::pin!(answer.closed());
-                let call = std::pin::pin!(call);
-                match futures_util::future::select(abandoned, call).await {
-                    futures_util::future::Either::Left(_) => None,
-                    futures_util::future::Either::Right((ended, _)) => Some(ended),
+                match select(pin!(answer.closed()), pin!(call)).await {
+                    Either::Left(_) => None,
+                    Either::Right((ended, _)) => Some(ended),
                 }
             })
             .and_then(|ended| answer.send(ended).err())
@@ -140,7 +160,7 @@ impl Sandbox {
         plan.check()?;
         let lane = plan.component.lane();
         let slot = lane.slots.take(plan.component.demand().slots()).await.map_err(CallError::Busy)?;
-        let host = Host::new(&plan.grants, &plan.limits, &plan.output).map_err(CallError::Folder)?;
+        let host = Host::new(&plan.grants, &plan.limits, plan.max_memory(), &plan.output).map_err(CallError::Folder)?;
         let mut store = Store::new(&lane.wasmtime, host);
         configure(&mut store, &plan.limits, plan.component.engine().metering()).map_err(|error| internal(&error))?;
         Ok(Self { alive: Some(Alive { store, _slot: slot, _running: plan.component.engine().running() }) })
@@ -199,16 +219,19 @@ impl Sandbox {
         if let Some(I32Exit(status)) = error.downcast_ref() {
             return CallError::Tool(ToolError::exit(*status));
         }
-        if host.phase() == Phase::Starting {
-            return internal(error);
+        // Whatever ends a guest while it runs carries its backtrace, what goes wrong with its result does not.
+        let in_guest = error.is::<WasmBacktrace>();
+        match host.phase() {
+            Phase::Guest if in_guest && copied_too_much(error) => {
+                exceeded(LimitKind::HostCallBytes, limits.host_call_bytes as u64)
+            }
+            Phase::Guest | Phase::Serving if !in_guest && copied_too_much(error) => {
+                exceeded(LimitKind::Result, limits.result as u64)
+            }
+            Phase::Starting if !error.is::<wasmtime::Trap>() => internal(error),
+            _ if !in_guest && !is_broken_value(error) => internal(error),
+            _ => CallError::Trap(Trap::new(error)),
         }
-        if copied_too_much(error) {
-            return match host.phase() {
-                Phase::Starting | Phase::Guest => exceeded(LimitKind::HostCallBytes, limits.host_call_bytes as u64),
-                Phase::Returned => exceeded(LimitKind::Result, limits.result as u64),
-            };
-        }
-        CallError::Trap(Trap::new(error))
     }
 
     #[allow(clippy::expect_used, reason = "see the message")]
@@ -235,10 +258,15 @@ impl Drop for Sandbox {
 
 fn configure(store: &mut Store<Host>, limits: &Limits, metering: Metering) -> wasmtime::Result<()> {
     store.limiter(|host| &mut host.meter);
-    store.set_max_component_handles(limits.resources);
+    // WASI's own table says by a type that it is full, so it is the one to be full first: a handle that is lent to a
+    // call counts twice here.
+    store.set_max_component_handles(limits.resources.saturating_mul(2));
     store.set_hostcall_fuel(limits.host_call_bytes);
     let copies = (limits.host_call_bytes, limits.result);
-    store.call_hook(move |store, transition| host::on_transition(store, transition, copies));
+    store.call_hook(move |store, transition| {
+        host::on_transition(store, transition, copies);
+        Ok(())
+    });
     match metering {
         Metering::Fuel => {
             store.set_fuel(fuel(limits))?;
@@ -262,15 +290,21 @@ fn internal(error: &wasmtime::Error) -> CallError {
 
 /// Whether a copy between guest and host ran out of its budget.
 ///
-/// wasmtime's error for that has a type, but a private one. Everything else that copying can fail with is a plain
-/// message, a trap, or bad UTF-8, each of which can be recognised.
+/// wasmtime's error for that has a type, but a private one, of which is known that it has no fields. Everything else
+/// that copying can fail with is recognised, and an embedder's own error, which can come at the same place, has fields
+/// as a rule.
 fn copied_too_much(error: &wasmtime::Error) -> bool {
-    let message = error.is::<String>() || error.is::<&'static str>();
-    let known = message
+    !is_broken_value(error) && size_of_val(error.root_cause()) == 0
+}
+
+/// Whether it is what wasmtime says of values that break the canonical ABI: a plain message, a trap, or a text or
+/// number that cannot be converted.
+fn is_broken_value(error: &wasmtime::Error) -> bool {
+    error.is::<String>()
+        || error.is::<&'static str>()
         || error.is::<wasmtime::Trap>()
         || error.is::<std::str::Utf8Error>()
         || error.is::<std::string::FromUtf16Error>()
         || error.is::<std::char::CharTryFromError>()
-        || error.is::<std::num::TryFromIntError>();
-    !known
+        || error.is::<std::num::TryFromIntError>()
 }

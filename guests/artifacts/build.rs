@@ -23,9 +23,10 @@ struct Guest {
     file: &'static str,
 }
 
-const GUESTS: [Guest; 2] = [
+const GUESTS: [Guest; 3] = [
     Guest { name: "toolbox", file: "casemate_toolbox.wasm" },
     Guest { name: "adversarial", file: "casemate_adversarial.wasm" },
+    Guest { name: "echo", file: "casemate_echo.wasm" },
 ];
 
 fn main() -> Result<()> {

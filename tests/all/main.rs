@@ -1,1 +1,34 @@
+//! Casemate through its public API, with real guests.
+//!
+//! | module | what belongs in it |
+//! | --- | --- |
+//! | `support` | the harness: shared engines and guests, and one helper for each boundary |
+//! | `calling` | what a call gives back: values, exits, traps, output, cancellation, panics |
+//! | `limits` | each limit, with a guest that breaks exactly that one, and limits that cannot be set |
+//! | `grants` | what a guest sees of what it was granted, and the toolbox at work |
+//! | `escapes` | each way out of a sandbox, tried: what the guest saw, what was reported, and the world unchanged |
+//! | `engine` | slots, queues, placement, and what is `Send` and `Sync` |
+//! | `executor` | guests beside other tasks, on each kind of runtime and without one |
+//! | `cache` | compiled components on disk, and those compiled ahead |
+//! | `description` | names, docs and schemas of tools, and components that cannot be loaded |
+//! | `bad_input` | JSON, names and bytes that nobody should send |
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "all of this is tests, helpers included"
+)]
+
+mod support;
+
+mod bad_input;
+mod cache;
+mod calling;
+mod description;
+mod engine;
+mod escapes;
+mod executor;
+mod grants;
+mod limits;

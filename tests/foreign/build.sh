@@ -1,37 +1,49 @@
 #!/usr/bin/env bash
 # Builds the four components of other toolchains: rust.wasm, c.wasm, js.wasm and python.wasm.
 #
-#   tests/foreign/build.sh [OUT]        OUT is target/foreign unless named
+#   tests/foreign/build.sh [--installed-only] [OUT]        OUT is target/foreign unless named
 #
 # A component newer than its sources is left alone, and then its tools are not asked for either. Missing tools are
-# installed: the Rust target by rustup, clang and wasi-libc by apt-get, the rest into OUT/build by npm and pip.
+# installed: the Rust target by rustup, compilers and interpreters by apt-get, the rest into OUT/build by npm and pip.
+# With --installed-only nothing is installed, and what cannot be built is left out.
 set -euo pipefail
 
+installed_only=false
+if [ "${1:-}" = --installed-only ]; then
+    installed_only=true
+    shift
+fi
 foreign=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${1:-$foreign/../../target/foreign}
 mkdir -p "$out/build"
 out=$(cd "$out" && pwd)
 
 main() {
-    component rust rust build_rust
-    component c "c componentize" build_c
-    component js js build_js
-    component python python build_python
+    component rust rust
+    component c "c componentize"
+    component js js
+    component python python
 }
 
-# component NAME FOLDERS BUILD: calls BUILD with the file to write, unless what it wrote before is up to date.
+# component NAME FOLDERS: calls build_NAME with the file to write, unless what it wrote before is up to date.
 component() {
-    local name=$1 folders=$2 build=$3 sources
+    local name=$1 folders=$2 sources
     read -ra sources <<<"wit build.sh $folders"
     if up_to_date "$out/$name.wasm" "${sources[@]/#/$foreign/}"; then
         echo "foreign: $name.wasm is up to date"
+        return
+    fi
+    if $installed_only && ! "has_$name"; then
+        # One that is older than its sources would be tested for what it is not.
+        rm -f "$out/$name.wasm"
+        echo "foreign: $name.wasm is left out: its tools are not installed"
         return
     fi
     echo "foreign: building $name.wasm"
     # Written beside and renamed, so that a build that was cut short leaves nothing that looks finished. The sources
     # are as old as the start of the build: an edit made meanwhile is built next time.
     touch "$out/build/started"
-    "$build" "$out/build/$name.wasm"
+    "build_$name" "$out/build/$name.wasm"
     touch -r "$out/build/started" "$out/build/$name.wasm"
     mv "$out/build/$name.wasm" "$out/$name.wasm"
 }
@@ -42,9 +54,13 @@ up_to_date() {
     [ -f "$made" ] && [ -z "$(find "$@" -type d -name target -prune -o -type f -newer "$made" -print -quit)" ]
 }
 
+has_rust() {
+    command -v cargo >/dev/null && [ -d "$(rustc --print target-libdir --target wasm32-wasip2)" ]
+}
+
 build_rust() {
     need cargo "install Rust with rustup"
-    if [ ! -d "$(rustc --print target-libdir --target wasm32-wasip2)" ]; then
+    if ! has_rust; then
         need rustup "install the Rust target wasm32-wasip2"
         rustup target add wasm32-wasip2
     fi
@@ -52,8 +68,14 @@ build_rust() {
     cp "$out/build/cargo/wasm32-wasip2/release/acme_weather.wasm" "$1"
 }
 
+has_c() {
+    has_clang && has_clang_library && command -v cargo >/dev/null
+}
+
 build_c() {
-    install_clang
+    has_clang || apt_install clang lld wasi-libc
+    # It is a package named after the version of the compiler.
+    has_clang_library || apt_install "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev-wasm32"
     need cargo "install Rust with rustup"
     clang --target=wasm32-wasi --sysroot=/usr -mexec-model=reactor -std=c11 -Os -Wall -Wextra -Werror \
         -o "$out/build/c.core.wasm" "$foreign/c/weather.c"
@@ -61,10 +83,23 @@ build_c() {
     "$out/build/cargo/debug/componentize" "$out/build/c.core.wasm" "$foreign/wit" station "$1"
 }
 
+has_clang() {
+    command -v clang >/dev/null && command -v wasm-ld >/dev/null && [ -f /usr/lib/wasm32-wasi/crt1-reactor.o ]
+}
+
+# The compiler's own library for this target.
+has_clang_library() {
+    [ -f "$(clang --target=wasm32-wasi -print-libgcc-file-name)" ]
+}
+
+has_js() {
+    command -v node >/dev/null && cmp -s "$foreign/js/package-lock.json" "$out/build/npm/installed"
+}
+
 build_js() {
-    need npm "install Node.js 20 or later"
     local modules=$out/build/npm
-    if ! cmp -s "$foreign/js/package-lock.json" "$modules/installed"; then
+    if ! has_js; then
+        command -v npm >/dev/null || apt_install nodejs npm
         mkdir -p "$modules"
         cp "$foreign/js/package.json" "$foreign/js/package-lock.json" "$modules/"
         npm ci --prefix "$modules" --no-audit --no-fund
@@ -75,12 +110,15 @@ build_js() {
         --wit "$foreign/wit" --world-name station --disable http fetch-event --out "$1"
 }
 
+has_python() {
+    cmp -s "$foreign/python/requirements.txt" "$out/build/python/installed"
+}
+
 build_python() {
-    need python3 "install Python 3.10 or later"
     local venv=$out/build/python
-    if ! cmp -s "$foreign/python/requirements.txt" "$venv/installed"; then
+    if ! has_python; then
         # Debian's own Python comes without the module that fills a new environment.
-        python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+        python3 -c 'import ensurepip' 2>/dev/null || apt_install python3 python3-venv
         python3 -m venv --clear "$venv"
         "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$foreign/python/requirements.txt"
         cp "$foreign/python/requirements.txt" "$venv/installed"
@@ -98,14 +136,6 @@ cargo_build() {
     shift
     env -u CARGO_BUILD_TARGET -u CARGO_ENCODED_RUSTFLAGS -u RUSTFLAGS CARGO_TARGET_DIR="$out/build/cargo" \
         cargo build --quiet --locked --manifest-path "$foreign/$crate/Cargo.toml" "$@"
-}
-
-install_clang() {
-    command -v clang >/dev/null && command -v wasm-ld >/dev/null && [ -f /usr/lib/wasm32-wasi/crt1-reactor.o ] ||
-        apt_install clang lld wasi-libc
-    # The compiler's own library for this target is a package named after its version.
-    [ -f "$(clang --target=wasm32-wasi -print-libgcc-file-name)" ] ||
-        apt_install "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev-wasm32"
 }
 
 apt_install() {

@@ -1,6 +1,7 @@
 //! What a component imports and exports, and each exported function as a tool.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use casemate_host_bindings::{Field, Shape, ShapeBuilder, parameters_schema, schema};
 use casemate_wit_docs::PackageDocs;
@@ -106,7 +107,7 @@ pub(crate) struct Export {
     function: String,
     description: Option<String>,
     pub(crate) index: ComponentExportIndex,
-    pub(crate) signature: Result<Signature, String>,
+    pub(crate) signature: Result<Arc<Signature>, String>,
 }
 
 /// The types of a function that can be called with JSON.
@@ -149,9 +150,14 @@ impl Exports {
     }
 
     fn not_found(&self, name: &str) -> NotFound {
-        let distance = |export: &&Export| strsim::osa_distance(name, &export.name);
-        let nearest =
-            self.all.iter().min_by_key(distance).filter(|export| distance(export) <= name.len().max(3) / 2 + 1);
+        // What is longer is no slip of the pen, and comparing takes as long as both names.
+        const LONGEST_SLIP: usize = 256;
+        let near = |export: &&Export| strsim::osa_distance(name, &export.name);
+        let nearest = if name.len() <= LONGEST_SLIP {
+            self.all.iter().min_by_key(near).filter(|export| near(export) <= name.len().max(3) / 2 + 1)
+        } else {
+            None
+        };
         let candidates = self.all.iter().filter(|export| export.function == name).map(|export| export.name.clone());
         NotFound {
             name: name.to_owned(),
@@ -189,6 +195,11 @@ impl Export {
 }
 
 impl Returns {
+    /// How many component values come back.
+    pub(crate) fn count(&self) -> usize {
+        usize::from(!matches!(self, Self::Nothing))
+    }
+
     fn schema(&self) -> Value {
         match self {
             Self::Value(shape) | Self::Fallible { ok: Some(shape), .. } => schema(shape),
@@ -247,7 +258,7 @@ fn new_export(interface: Option<&str>, function: &str, index: ComponentExportInd
     }
 }
 
-fn signature(name: &str, ty: &ComponentFunc) -> Result<Signature, String> {
+fn signature(name: &str, ty: &ComponentFunc) -> Result<Arc<Signature>, String> {
     if ty.async_() {
         return Err("it is asynchronous, which WASI 0.2 does not have".to_owned());
     }
@@ -262,7 +273,7 @@ fn signature(name: &str, ty: &ComponentFunc) -> Result<Signature, String> {
             Some(Shape::Result { ok, err }) => Returns::Fallible { ok: ok.map(|ok| *ok), err: err.map(|err| *err) },
             Some(shape) => Returns::Value(shape),
         };
-        Ok(Signature { parameters, returns })
+        Ok(Arc::new(Signature { parameters, returns }))
     };
     types().map_err(|reason: casemate_host_bindings::Unsupported| reason.to_string())
 }

@@ -13,6 +13,7 @@ use crate::engine::{Demand, Engine, Lane};
 use super::preflight::preflight;
 
 const WASM_PAGE: u64 = 64 << 10;
+const TABLE_ELEMENT: u64 = 8;
 
 #[cfg(feature = "compiler")]
 impl Engine {
@@ -30,8 +31,7 @@ impl Engine {
     /// Loads a component from bytes: the binary form, or text with the feature `wat`. Compiles as [`load`](Self::load)
     /// does.
     pub async fn load_bytes(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Component, LoadError> {
-        #[allow(clippy::expect_used, reason = "the semaphore is never closed")]
-        let _place = self.compiles().acquire().await.expect("INVARIANT: never closed");
+        let _place = self.compile_place().await;
         let engine = self.clone();
         off_executor(move || {
             let bytes = engine.binary(bytes.as_ref())?;
@@ -56,8 +56,7 @@ impl Engine {
     /// Compiles a component to the bytes of a file that [`load_compiled`](Self::load_compiled) reads, on this kind of
     /// machine and with the same version and settings.
     pub async fn compile(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Vec<u8>, LoadError> {
-        #[allow(clippy::expect_used, reason = "the semaphore is never closed")]
-        let _place = self.compiles().acquire().await.expect("INVARIANT: never closed");
+        let _place = self.compile_place().await;
         let engine = self.clone();
         off_executor(move || {
             let bytes = engine.binary(bytes.as_ref())?;
@@ -136,17 +135,17 @@ impl Engine {
             let demand = demand(&wasm, &facts);
             (demand.slots() <= lane.slots.size()).then_some((wasm, demand, Placement::Pooled))
         });
-        let (wasm, demand, placement) = match pooled {
-            Some(placed) => placed,
-            None => {
-                let wasm = code.load(self.on_demand()).map_err(|source| LoadError::Incompatible { source })?;
-                let demand = demand(&wasm, &facts);
-                (wasm, demand, Placement::OnDemand)
-            }
+        let (wasm, demand, placement) = if let Some(placed) = pooled {
+            placed
+        } else {
+            let wasm = code.load(self.on_demand()).map_err(|source| LoadError::Incompatible { source })?;
+            let demand = demand(&wasm, &facts);
+            (wasm, demand, Placement::OnDemand)
         };
-        let resources = wasm.resources_required();
-        let memories = resources.map_or(0, |needs| {
-            u64::from(needs.num_memories).saturating_mul(needs.max_initial_memory_size.unwrap_or(0))
+        let initial_memory = wasm.resources_required().map_or(0, |needs| {
+            let pages = u64::from(needs.num_memories).saturating_mul(needs.max_initial_memory_size.unwrap_or(0));
+            let elements = u64::from(needs.num_tables).saturating_mul(needs.max_initial_table_size.unwrap_or(0));
+            pages.saturating_mul(WASM_PAGE).saturating_add(elements.saturating_mul(TABLE_ELEMENT))
         });
         Ok(Component {
             inner: Arc::new(Inner {
@@ -154,7 +153,7 @@ impl Engine {
                 hash: facts.hash,
                 placement,
                 demand,
-                initial_memory: memories.saturating_mul(WASM_PAGE),
+                initial_memory,
                 exports: OnceLock::new(),
                 docs: facts.docs,
                 wasm,

@@ -205,7 +205,8 @@ fn count(payload: &Payload<'_>, stack: &mut [Level]) -> Result<(), wasmparser::B
     Ok(())
 }
 
-#[cfg(all(test, feature = "wat"))]
+#[cfg(test)]
+#[cfg(feature = "wat")]
 mod tests {
     use super::*;
 

@@ -13,7 +13,7 @@ use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-use super::{Host, Refusals, RefusedAction};
+use super::{Host, Phase, Refusals, RefusedAction};
 
 /// Which path each open handle stands for, by the handle's index in the resource table.
 #[derive(Default)]
@@ -46,6 +46,7 @@ impl HasData for WatchedFiles {
 
 impl WatchedFiles {
     pub(crate) fn view(host: &mut Host) -> WatchedFilesView<'_> {
+        host.phase = Phase::Serving;
         // The parts are borrowed one by one: the view of wasmtime-wasi alone would take all of `host`.
         let Host { wasi, table, open_folders, folders, refusals, .. } = host;
         let files = WasiFilesystemCtxView { ctx: wasi.filesystem(), table };
@@ -66,12 +67,32 @@ impl Watch<'_> {
     fn note<T>(&self, result: FsResult<T>, intent: Access, handle: u32, path: &str) -> FsResult<T> {
         if let Err(error) = &result
             && is_refusal(error)
-            && let Some(place) = self.open.0.get(&handle)
-            && let Some(folder) = self.folders.get(place.folder)
+            && let Some((folder, base)) = self.place(handle)
         {
-            self.explain(intent, folder, &place.path, path);
+            self.explain(intent, folder, base, path);
         }
         result
+    }
+
+    /// The same for what changes two places: the one that is read-only is what was in the way, the new one first.
+    fn note_two<T>(&self, result: FsResult<T>, old: (u32, &str), new: (u32, &str)) -> FsResult<T> {
+        let is_read_only = |handle| self.place(handle).is_some_and(|(folder, _)| folder.access() == Access::ReadOnly);
+        let (handle, path) = if is_read_only(old.0) && !is_read_only(new.0) { old } else { new };
+        self.note(result, Access::ReadWrite, handle, path)
+    }
+
+    /// The same for what is done to an open handle. One that was opened for reading refuses writes by itself, and no
+    /// grant would change that.
+    fn note_open<T>(&self, result: FsResult<T>, handle: u32) -> FsResult<T> {
+        if self.place(handle).is_some_and(|(folder, _)| folder.access() == Access::ReadWrite) {
+            return result;
+        }
+        self.note(result, Access::ReadWrite, handle, "")
+    }
+
+    fn place(&self, handle: u32) -> Option<(&Folder, &str)> {
+        let place = self.open.0.get(&handle)?;
+        Some((self.folders.get(place.folder)?, &place.path))
     }
 
     fn explain(&self, intent: Access, folder: &Folder, base: &str, path: &str) {
@@ -216,13 +237,13 @@ impl types::HostDescriptor for WatchedFilesView<'_> {
     async fn set_size(&mut self, fd: Fd, size: types::Filesize) -> FsResult<()> {
         let handle = fd.rep();
         let result = self.files.set_size(fd, size).await;
-        self.watch.note(result, Access::ReadWrite, handle, "")
+        self.watch.note_open(result, handle)
     }
 
     async fn set_times(&mut self, fd: Fd, atim: types::NewTimestamp, mtim: types::NewTimestamp) -> FsResult<()> {
         let handle = fd.rep();
         let result = self.files.set_times(fd, atim, mtim).await;
-        self.watch.note(result, Access::ReadWrite, handle, "")
+        self.watch.note_open(result, handle)
     }
 
     async fn read(&mut self, fd: Fd, len: types::Filesize, offset: types::Filesize) -> FsResult<(Vec<u8>, bool)> {
@@ -232,7 +253,7 @@ impl types::HostDescriptor for WatchedFilesView<'_> {
     async fn write(&mut self, fd: Fd, buffer: Vec<u8>, offset: types::Filesize) -> FsResult<types::Filesize> {
         let handle = fd.rep();
         let result = self.files.write(fd, buffer, offset).await;
-        self.watch.note(result, Access::ReadWrite, handle, "")
+        self.watch.note_open(result, handle)
     }
 
     async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<types::DirectoryEntryStream>> {
@@ -276,9 +297,9 @@ impl types::HostDescriptor for WatchedFilesView<'_> {
         new_fd: Fd,
         new_path: String,
     ) -> FsResult<()> {
-        let handle = new_fd.rep();
-        let result = self.files.link_at(fd, flags, old_path, new_fd, new_path.clone()).await;
-        self.watch.note(result, Access::ReadWrite, handle, &new_path)
+        let (old, new) = (fd.rep(), new_fd.rep());
+        let result = self.files.link_at(fd, flags, old_path.clone(), new_fd, new_path.clone()).await;
+        self.watch.note_two(result, (old, &old_path), (new, &new_path))
     }
 
     async fn readlink_at(&mut self, fd: Fd, path: String) -> FsResult<String> {
@@ -294,9 +315,9 @@ impl types::HostDescriptor for WatchedFilesView<'_> {
     }
 
     async fn rename_at(&mut self, fd: Fd, old_path: String, new_fd: Fd, new_path: String) -> FsResult<()> {
-        let handle = new_fd.rep();
-        let result = self.files.rename_at(fd, old_path, new_fd, new_path.clone()).await;
-        self.watch.note(result, Access::ReadWrite, handle, &new_path)
+        let (old, new) = (fd.rep(), new_fd.rep());
+        let result = self.files.rename_at(fd, old_path.clone(), new_fd, new_path.clone()).await;
+        self.watch.note_two(result, (old, &old_path), (new, &new_path))
     }
 
     async fn symlink_at(&mut self, fd: Fd, target: String, link: String) -> FsResult<()> {
@@ -318,13 +339,13 @@ impl types::HostDescriptor for WatchedFilesView<'_> {
     fn write_via_stream(&mut self, fd: Fd, offset: types::Filesize) -> FsResult<Resource<DynOutputStream>> {
         let handle = fd.rep();
         let result = self.files.write_via_stream(fd, offset);
-        self.watch.note(result, Access::ReadWrite, handle, "")
+        self.watch.note_open(result, handle)
     }
 
     fn append_via_stream(&mut self, fd: Fd) -> FsResult<Resource<DynOutputStream>> {
         let handle = fd.rep();
         let result = self.files.append_via_stream(fd);
-        self.watch.note(result, Access::ReadWrite, handle, "")
+        self.watch.note_open(result, handle)
     }
 
     async fn is_same_object(&mut self, a: Fd, b: Fd) -> wasmtime::Result<bool> {

@@ -1,15 +1,13 @@
 use wasmtime::ResourceLimiter;
 
-use crate::limits::{DEFAULT_MEMORY_GROWTH, DEFAULT_MEMORY_START, LimitExceeded, LimitKind};
+use crate::limits::{LimitExceeded, LimitKind};
 
 /// wasmtime counts tables in elements; each takes a pointer.
 const TABLE_ELEMENT_BYTES: usize = 8;
 
 /// Adds up all memories and tables of a sandbox, since wasmtime limits each alone.
 pub(crate) struct Meter {
-    limit: Option<u64>,
-    /// What the component starts with: the sizes at which memories and tables were created.
-    start: u64,
+    max: u64,
     current: u64,
     peak: u64,
     refused: u64,
@@ -17,8 +15,8 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(limit: Option<u64>) -> Self {
-        Self { limit, start: 0, current: 0, peak: 0, refused: 0, refused_at: 0 }
+    pub(crate) fn new(max: u64) -> Self {
+        Self { max, current: 0, peak: 0, refused: 0, refused_at: 0 }
     }
 
     pub(crate) fn peak(&self) -> u64 {
@@ -31,20 +29,17 @@ impl Meter {
 
     /// What to say when a guest ended badly after it was refused memory.
     pub(crate) fn exceeded(&self) -> Option<LimitExceeded> {
-        (self.refused > 0).then(|| LimitExceeded::new(LimitKind::Memory, self.refused_at, self.max()))
+        (self.refused > 0).then(|| LimitExceeded::new(LimitKind::Memory, self.refused_at, self.max))
     }
 
-    fn max(&self) -> u64 {
-        self.limit.unwrap_or_else(|| self.start.min(DEFAULT_MEMORY_START) + DEFAULT_MEMORY_GROWTH)
-    }
-
-    fn change(&mut self, current: usize, desired: usize) -> bool {
-        let [current, desired] = [current, desired].map(|bytes| bytes as u64);
-        if current == 0 {
-            self.start = self.start.saturating_add(desired);
+    fn change(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // Its own maximum forbids it, whatever is answered here.
+            return true;
         }
+        let [current, desired] = [current, desired].map(|bytes| bytes as u64);
         let wanted = self.current.saturating_sub(current).saturating_add(desired);
-        if wanted > self.max() {
+        if wanted > self.max {
             self.refused += 1;
             self.refused_at = wanted;
             return false;
@@ -56,13 +51,13 @@ impl Meter {
 }
 
 impl ResourceLimiter for Meter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.change(current, desired))
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.change(current, desired, maximum))
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let bytes = |elements: usize| elements.saturating_mul(TABLE_ELEMENT_BYTES);
-        Ok(self.change(bytes(current), bytes(desired)))
+        Ok(self.change(bytes(current), bytes(desired), maximum.map(bytes)))
     }
 
     // The component's own count of core instances is checked before it is instantiated; the pool bounds the rest.
@@ -87,21 +82,23 @@ mod tests {
 
     #[test]
     fn memories_and_tables_count_together() {
-        let mut meter = Meter::new(Some(3 << 20));
-        assert!(meter.change(0, MIB));
-        assert!(meter.change(0, MIB));
-        assert!(meter.change(MIB, 2 * MIB));
-        assert!(!meter.change(MIB, 2 * MIB));
+        let mut meter = Meter::new(3 << 20);
+        assert!(meter.change(0, MIB, None));
+        assert!(meter.change(0, MIB, None));
+        assert!(meter.change(MIB, 2 * MIB, None));
+        assert!(!meter.change(MIB, 2 * MIB, None));
         let exceeded = meter.exceeded().expect("refused");
         assert_eq!((exceeded.used, exceeded.max, meter.peak()), (4 << 20, 3 << 20, 3 << 20));
     }
 
     #[test]
-    fn by_default_the_start_is_free_up_to_a_bound() {
-        let mut meter = Meter::new(None);
-        assert!(meter.change(0, 200 * MIB));
-        assert!(meter.change(200 * MIB, 264 * MIB));
-        assert!(!meter.change(264 * MIB, 265 * MIB));
-        assert!(!Meter::new(None).change(0, 4096 * MIB - 1));
+    fn what_its_own_maximum_forbids_is_not_counted() {
+        let mut meter = Meter::new(4 << 20);
+        assert!(meter.change(0, MIB, Some(2 * MIB)));
+        assert!(meter.change(MIB, 3 * MIB, Some(2 * MIB)));
+        assert!(meter.change(MIB, 9 * MIB, Some(2 * MIB)));
+        assert_eq!((meter.current, meter.peak, meter.refused), (1 << 20, 1 << 20, 0));
+        assert!(meter.change(MIB, 2 * MIB, Some(2 * MIB)));
+        assert_eq!((meter.current, meter.peak, meter.refused), (2 << 20, 2 << 20, 0));
     }
 }

@@ -24,10 +24,13 @@ pub enum Stream {
     Stderr,
 }
 
+/// An embedder's own place for what is printed.
+pub(crate) type Callback = Box<dyn FnMut(Stream, &[u8]) + Send>;
+
 /// Where printed bytes go.
 pub(crate) enum Sink {
     Capture,
-    Callback(Box<dyn FnMut(Stream, &[u8]) + Send>),
+    Callback(Callback),
 }
 
 /// Both streams of a sandbox, with one limit on the two; clones share them.
@@ -113,6 +116,7 @@ impl State {
         printed.truncated |= !cut.is_empty();
         match &mut self.sink {
             Sink::Capture => printed.captured.extend_from_slice(kept),
+            Sink::Callback(_) if kept.is_empty() => {}
             Sink::Callback(callback) => catch_unwind(AssertUnwindSafe(|| callback(stream, kept)))
                 .map_err(|_| StreamError::Trap(CallbackPanicked.into()))?,
         }

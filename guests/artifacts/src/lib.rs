@@ -14,6 +14,10 @@ pub const TOOLBOX: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/toolbox.was
 #[cfg(feature = "adversarial")]
 pub const ADVERSARIAL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/adversarial.wasm"));
 
+/// The guest that gives back what it gets, with a function for each type of WIT.
+#[cfg(feature = "echo")]
+pub const ECHO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/echo.wasm"));
+
 #[cfg(all(test, feature = "toolbox"))]
 mod tests {
     #[test]
