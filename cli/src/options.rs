@@ -24,14 +24,12 @@ pub(crate) struct CacheOptions {
 impl CacheOptions {
     /// The folder to look after.
     pub(crate) fn folder(&self) -> anyhow::Result<PathBuf> {
-        match &self.cache_dir {
-            Some(folder) => Ok(folder.clone()),
-            None => {
-                let base = etcetera::choose_base_strategy()
-                    .context("no home folder, so no cache folder: give one with `--cache-dir`")?;
-                Ok(base.cache_dir().join("casemate"))
-            }
+        if let Some(folder) = &self.cache_dir {
+            return Ok(folder.clone());
         }
+        let base = etcetera::choose_base_strategy()
+            .context("no home folder, so no cache folder: give one with `--cache-dir`")?;
+        Ok(base.cache_dir().join("casemate"))
     }
 
     /// An engine builder that keeps compiled components where it may. Without a home folder it keeps none.

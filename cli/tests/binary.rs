@@ -1,5 +1,7 @@
 //! A handful of calls through the binary: what it prints, where, and with which status it ends.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
