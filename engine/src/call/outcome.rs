@@ -72,7 +72,7 @@ pub enum CallError {
     /// The guest broke a rule of WebAssembly, or aborted.
     #[error(transparent)]
     Trap(#[from] Trap),
-    /// The signal of [`Call::until`] came.
+    /// The signal of [`Call::until`](crate::Call::until) came.
     #[error("the call was cancelled")]
     Cancelled,
     /// There was no place for a sandbox.

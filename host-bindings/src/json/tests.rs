@@ -138,13 +138,13 @@ proptest! {
 }
 
 #[track_caller]
-fn reads(shape: &Shape, json: Value, value: Val) {
-    assert_eq!(from_json(shape, &json, PLENTY), Ok(value));
+fn reads(shape: &Shape, json: impl Into<Value>, value: Val) {
+    assert_eq!(from_json(shape, &json.into(), PLENTY), Ok(value));
 }
 
 #[track_caller]
-fn refused(shape: &Shape, json: Value, message: &str) {
-    assert_eq!(from_json(shape, &json, PLENTY).expect_err("refused").to_string(), message);
+fn refused(shape: &Shape, json: impl Into<Value>, message: &str) {
+    assert_eq!(from_json(shape, &json.into(), PLENTY).expect_err("refused").to_string(), message);
 }
 
 fn option(shape: Shape) -> Shape {
