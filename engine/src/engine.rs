@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
+#[cfg(feature = "compiler")]
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 
@@ -62,7 +63,9 @@ struct Inner {
     pooled: Option<Lane>,
     on_demand: Lane,
     ticker: Option<Ticker>,
+    #[cfg(feature = "compiler")]
     compiles: Arc<Semaphore>,
+    #[cfg(feature = "compiler")]
     max_component_size: u64,
     #[cfg(feature = "cache")]
     cache: Option<Cache>,
@@ -158,6 +161,7 @@ impl Engine {
         self.inner.compiles.acquire().await.ok()
     }
 
+    #[cfg(feature = "compiler")]
     pub(crate) fn max_component_size(&self) -> u64 {
         self.inner.max_component_size
     }
@@ -192,7 +196,9 @@ pub struct EngineBuilder {
     max_wait: Duration,
     max_wasm_stack: usize,
     signal_handlers: bool,
+    #[cfg(feature = "compiler")]
     max_component_size: u64,
+    #[cfg(feature = "compiler")]
     max_compiles: u32,
     #[cfg(feature = "cache")]
     cache: Option<std::path::PathBuf>,
@@ -207,7 +213,9 @@ impl Default for EngineBuilder {
             max_wait: Duration::from_secs(30),
             max_wasm_stack: 512 << 10,
             signal_handlers: true,
+            #[cfg(feature = "compiler")]
             max_component_size: 64 << 20,
+            #[cfg(feature = "compiler")]
             max_compiles: 2,
             #[cfg(feature = "cache")]
             cache: None,
@@ -260,12 +268,14 @@ impl EngineBuilder {
     }
 
     /// The largest component that is compiled, in bytes; default 64 MiB. Compiling cannot be metered or cancelled.
+    #[cfg(feature = "compiler")]
     pub fn max_component_size(mut self, bytes: u64) -> Self {
         self.max_component_size = bytes;
         self
     }
 
     /// How many components are compiled at once; default 2. Others wait in order.
+    #[cfg(feature = "compiler")]
     pub fn max_compiles(mut self, count: u32) -> Self {
         self.max_compiles = count;
         self
@@ -315,7 +325,9 @@ impl EngineBuilder {
                 pooled,
                 on_demand,
                 ticker: ticker.map_err(|source| EngineError::Ticker { source })?,
+                #[cfg(feature = "compiler")]
                 compiles: Arc::new(Semaphore::new(self.max_compiles as usize)),
+                #[cfg(feature = "compiler")]
                 max_component_size: self.max_component_size,
                 #[cfg(feature = "cache")]
                 cache: self.cache.map(Cache::new),
@@ -333,6 +345,7 @@ impl EngineBuilder {
             }
         };
         refuse("max_sandboxes", u64::from(self.max_sandboxes.unwrap_or(1)), 1, u64::from(u32::MAX))?;
+        #[cfg(feature = "compiler")]
         refuse("max_compiles", u64::from(self.max_compiles), 1, 1_024)?;
         refuse("max_stack", self.max_wasm_stack as u64, 64 << 10, 64 << 20)
     }

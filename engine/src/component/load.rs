@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use wasmtime::component as wasm;
 
-use super::{Component, ContentHash, Inner, Placement};
+use super::{Component, Inner, Placement};
 use crate::artifact::{self, ArtifactError, Facts};
 use crate::engine::{Demand, Engine, Lane};
 
 #[cfg(feature = "compiler")]
-use super::preflight::preflight;
+use super::{ContentHash, preflight::preflight};
 
 const WASM_PAGE: u64 = 64 << 10;
 const TABLE_ELEMENT: u64 = 8;

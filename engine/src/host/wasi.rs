@@ -24,6 +24,7 @@ use super::network::ClosedSockets;
 use super::random::BoundedRandom;
 
 /// What is linked, by package; the version is that of WASI 0.2.
+#[cfg(any(test, feature = "compiler"))]
 const OFFERED: &[(&str, &[&str])] = &[
     ("wasi:io", &["error", "poll", "streams"]),
     ("wasi:clocks", &["monotonic-clock", "wall-clock"]),
@@ -101,6 +102,7 @@ fn add_sockets(l: &mut Linker<Host>) -> wasmtime::Result<()> {
 }
 
 /// Whether the import `name` is one that every sandbox gets.
+#[cfg(any(test, feature = "compiler"))]
 pub(crate) fn offers(name: &str) -> bool {
     let Some((interface, version)) = name.split_once('@') else { return false };
     let Some((package, interface)) = interface.split_once('/') else { return false };
@@ -109,6 +111,7 @@ pub(crate) fn offers(name: &str) -> bool {
 }
 
 /// Whether `name` belongs to a later WASI than the one that is linked.
+#[cfg(any(test, feature = "compiler"))]
 pub(crate) fn is_later_wasi(name: &str) -> bool {
     name.starts_with("wasi:")
         && name.split_once('@').is_some_and(|(_, version)| !version.starts_with("0.1.") && !version.starts_with("0.2."))
