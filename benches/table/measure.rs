@@ -42,10 +42,12 @@ pub(crate) async fn interleave(
     mut bare: impl AsyncFnMut() -> Result<Duration>,
 ) -> Result<(Samples, Samples)> {
     // The first call links the component and maps its code; the second tells how long one takes.
-    (ours().await?, bare().await?);
+    ours().await?;
+    bare().await?;
     let count = wanted.unwrap_or(enough(ours().await?.max(bare().await?)));
     for _ in 0..count / 20 {
-        (ours().await?, bare().await?);
+        ours().await?;
+        bare().await?;
     }
     let (mut our_times, mut bare_times) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for _ in 0..count {

@@ -63,7 +63,10 @@ async fn casemate_asleep() -> Result<u32> {
     let guest = ours(&worker()?).await?;
     let parked = || {
         let call = guest.call("sleep-an-hour", json!({}));
-        async move { Ok(drop(call.await?)) }
+        async move {
+            call.await?;
+            Ok(())
+        }
     };
     growth_by(parked).await
 }

@@ -54,7 +54,8 @@ async fn toolbox(table: &Table, guests: &Guests, crowd: &Crowd, name: &str) -> R
             async move {
                 let path = ("/data".to_owned(),);
                 let (listing,) = guest.call::<_, (Result<Listing, String>,)>(export, path, Some(&folder)).await?;
-                Ok(drop(listing?))
+                listing?;
+                Ok(())
             }
         }
     });

@@ -65,7 +65,10 @@ impl Crowd {
         let places = self.places.clone();
         let ours = move || {
             let call = ours.call("add", json!({"a": 2, "b": 3}));
-            async move { Ok(drop(call.await?)) }
+            async move {
+                call.await?;
+                Ok(())
+            }
         };
         let bare = move || {
             let (bare, places) = (bare.clone(), places.clone());
@@ -88,7 +91,10 @@ impl Crowd {
         let (grants, folder, places) = (guests.grants()?, guests.folder().to_owned(), self.places.clone());
         let ours = move || {
             let call = ours.call("list-dir", json!({"path": "/data"})).grants(grants.clone());
-            async move { Ok(drop(call.await?)) }
+            async move {
+                call.await?;
+                Ok(())
+            }
         };
         let bare = move || {
             let (bare, places, folder) = (bare.clone(), places.clone(), folder.clone());
@@ -96,7 +102,8 @@ impl Crowd {
                 let _place = places.acquire().await?;
                 let path = ("/data".to_owned(),);
                 let (listing,) = bare.call::<_, (Result<Listing, String>,)>(export, path, Some(&folder)).await?;
-                Ok(drop(listing?))
+                listing?;
+                Ok(())
             }
         };
         self.row(table, &name, TOOLBOX, ours, bare).await

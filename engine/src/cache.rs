@@ -1,17 +1,20 @@
 //! Compiled components on disk, so that each is compiled once.
 //!
 //! What lies here is native code, so it is trusted only where nobody else can write: owner and mode are checked on the
-//! open file. Entries are named by the component's content and everything that changes the code. They are written
+//! open folder and the open file, and everything below the folder is reached through its handle. Entries are named by the component's content and everything that changes the code. They are written
 //! beside and renamed, so that two processes can race; replaced by rename, removed by unlink, and never truncated,
 //! since another process may have them mapped. A damaged entry is compiled again.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{Hash, Hasher};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
+
+use cap_std::fs::{Dir, Metadata, OpenOptions};
+use cap_tempfile::TempFile;
 
 use crate::artifact::{self, ArtifactError, Seal};
 use crate::component::ContentHash;
@@ -40,16 +43,12 @@ impl Cache {
 
     /// The entry for a component under these settings. What is wrong with an entry is said through `tracing`.
     pub(crate) fn find(&self, hash: &ContentHash, settings: &wasmtime::Engine) -> Option<Hit> {
-        let path = self.folder.entry(hash, settings);
-        match self.open(&path) {
+        match self.open(&entry_name(hash, settings)) {
             Ok(hit) => Some(hit),
-            Err(CacheError::Artifact { source: ArtifactError::Read(error), .. })
-                if error.kind() == std::io::ErrorKind::NotFound =>
-            {
-                None
-            }
             Err(error) => {
-                tracing::warn!(%error, "cache entry not used");
+                if !error.is_absence() {
+                    tracing::warn!(%error, "cache entry not used");
+                }
                 None
             }
         }
@@ -57,23 +56,23 @@ impl Cache {
 
     /// Keeps an artifact. A cache that cannot be written is said through `tracing` and costs nothing but time.
     pub(crate) fn keep(&self, hash: &ContentHash, settings: &wasmtime::Engine, artifact: &[u8]) {
-        let path = self.folder.entry(hash, settings);
-        if let Err(error) = self.folder.write(&path, artifact) {
-            tracing::warn!(%error, path = %path.display(), "compiled component not cached");
+        if let Err(error) = self.folder.write(&entry_name(hash, settings), artifact) {
+            tracing::warn!(%error, "compiled component not cached");
         }
     }
 
-    fn open(&self, path: &Path) -> Result<Hit, CacheError> {
-        let (mut file, len) = open_private(path)?;
-        let fault = |source| CacheError::Artifact { path: path.to_owned(), source };
+    fn open(&self, name: &str) -> Result<Hit, CacheError> {
+        let path = self.folder.path.join(name);
+        let (mut file, len) = self.folder.open_private(name)?;
+        let fault = |source| CacheError::Artifact { path: path.clone(), source };
         let seal = artifact::read_seal(&mut file, len).map_err(fault)?;
         let identity = FileIdentity::of(&file).map_err(|error| fault(error.into()))?;
-        let known = self.verified().get(path) == Some(&identity);
+        let known = self.verified().get(&path) == Some(&identity);
         if !known {
             artifact::verify(&mut file, &seal, len).map_err(fault)?;
-            self.verified().insert(path.to_owned(), identity);
+            self.verified().insert(path.clone(), identity);
         }
-        Ok(Hit { file, path: path.to_owned(), seal })
+        Ok(Hit { file, path, seal })
     }
 
     fn verified(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, FileIdentity>> {
@@ -119,7 +118,7 @@ pub enum CacheError {
         /// The folder.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Somebody else owns it or may write to it, and could put code there.
     #[error("`{}` is not private: it must belong to you and be writable by nobody else (`chmod go-w`)", path.display())]
@@ -137,6 +136,18 @@ pub enum CacheError {
     },
 }
 
+impl CacheError {
+    /// Whether there just is no such entry.
+    fn is_absence(&self) -> bool {
+        match self {
+            Self::Folder { source, .. } | Self::Artifact { source: ArtifactError::Read(source), .. } => {
+                source.kind() == io::ErrorKind::NotFound
+            }
+            _ => false,
+        }
+    }
+}
+
 impl CacheFolder {
     /// The cache in `path`, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
@@ -150,17 +161,18 @@ impl CacheFolder {
 
     /// All entries, by file name. A folder that does not exist has none.
     pub fn entries(&self) -> Result<Vec<CacheEntry>, CacheError> {
-        let fault = |source| CacheError::Folder { path: self.path.clone(), source };
-        let listing = match std::fs::read_dir(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            listing => listing.map_err(fault)?,
+        let listing = match self.open().and_then(|folder| folder.entries()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listing => listing.map_err(|source| self.fault(source))?,
         };
         let mut entries = Vec::new();
         for item in listing {
-            let path = item.map_err(fault)?.path();
+            let item = item.map_err(|source| self.fault(source))?;
+            let path = self.path.join(item.file_name());
             if path.extension().is_some_and(|extension| extension == EXTENSION) {
-                let metadata = path.symlink_metadata().map_err(fault)?;
-                entries.push(CacheEntry { size: metadata.len(), written: metadata.modified().ok(), path });
+                let metadata = item.metadata().map_err(|source| self.fault(source))?;
+                let written = metadata.modified().ok().map(cap_std::time::SystemTime::into_std);
+                entries.push(CacheEntry { size: metadata.len(), written, path });
             }
         }
         entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -169,86 +181,95 @@ impl CacheFolder {
 
     /// Reads every entry as a whole and compares its checksum.
     pub fn verify(&self) -> Result<Vec<(CacheEntry, EntryHealth)>, CacheError> {
-        let health = |entry: &CacheEntry| match verify_entry(&entry.path) {
-            Ok(()) => EntryHealth::Sound,
-            Err(error) => EntryHealth::Damaged(error),
-        };
-        Ok(self
-            .entries()?
-            .into_iter()
-            .map(|entry| {
-                let health = health(&entry);
-                (entry, health)
-            })
-            .collect())
+        let entries = self.entries()?;
+        Ok(entries.into_iter().map(|entry| (entry.clone(), self.health(&entry))).collect())
     }
 
     /// Removes every entry and tells which. Sandboxes that run one go on.
     pub fn clear(&self) -> Result<Vec<CacheEntry>, CacheError> {
         let entries = self.entries()?;
-        for entry in &entries {
-            std::fs::remove_file(&entry.path)
-                .map_err(|source| CacheError::Folder { path: entry.path.clone(), source })?;
+        if !entries.is_empty() {
+            let folder = self.open().map_err(|source| self.fault(source))?;
+            for name in entries.iter().filter_map(|entry| entry.path.file_name()) {
+                folder.remove_file(name).map_err(|source| self.fault(source))?;
+            }
         }
         Ok(entries)
     }
 
-    /// The name covers the content and all that changes the code: wasmtime's own key, and the one setting it leaves
-    /// out.
-    fn entry(&self, hash: &ContentHash, settings: &wasmtime::Engine) -> PathBuf {
-        let mut key = KeyHasher(blake3::Hasher::new());
-        settings.precompile_compatibility_hash().hash(&mut key);
-        DENSE_IMAGE_SIZE.hash(&mut key);
-        let settings = key.0.finalize().to_hex();
-        self.path.join(format!("{hash}-{}.{EXTENSION}", &settings[..16]))
+    fn health(&self, entry: &CacheEntry) -> EntryHealth {
+        let name = entry.path.file_name().unwrap_or_default().to_string_lossy();
+        let checked = self.open_private(&name).and_then(|(mut file, len)| {
+            artifact::read_seal(&mut file, len)
+                .and_then(|seal| artifact::verify(&mut file, &seal, len))
+                .map_err(|source| CacheError::Artifact { path: entry.path.clone(), source })
+        });
+        match checked {
+            Ok(()) => EntryHealth::Sound,
+            Err(error) => EntryHealth::Damaged(error),
+        }
     }
 
-    fn write(&self, path: &Path, artifact: &[u8]) -> Result<(), CacheError> {
-        let fault = |source| CacheError::Folder { path: self.path.clone(), source };
-        create_private(&self.path).map_err(fault)?;
-        check_private(&self.path, &self.path.metadata().map_err(fault)?)?;
-        // Temporary files are made with mode 0600.
-        let mut file = tempfile::NamedTempFile::new_in(&self.path).map_err(fault)?;
-        file.write_all(artifact).and_then(|()| file.as_file().sync_data()).map_err(fault)?;
-        file.persist(path).map_err(|error| fault(error.error))?;
-        Ok(())
+    fn write(&self, name: &str, artifact: &[u8]) -> Result<(), CacheError> {
+        create_private(&self.path).map_err(|source| self.fault(source))?;
+        let folder = self.open_own()?;
+        let write = || {
+            let mut file = TempFile::new(&folder)?;
+            make_private(&file)?;
+            file.write_all(artifact)?;
+            file.as_file().sync_data()?;
+            file.replace(name)
+        };
+        write().map_err(|source| self.fault(source))
+    }
+
+    /// Opens an entry, following no symlink, and checks the open file and its folder.
+    fn open_private(&self, name: &str) -> Result<(File, u64), CacheError> {
+        let folder = self.open_own()?;
+        let path = self.path.join(name);
+        let fault = |source: io::Error| CacheError::Artifact { path: path.clone(), source: source.into() };
+        let file = folder.open_with(name, &read_no_follow()).map_err(fault)?;
+        let metadata = file.metadata().map_err(fault)?;
+        check_private(&path, &metadata)?;
+        Ok((file.into_std(), metadata.len()))
+    }
+
+    /// The open folder, if nobody else can write to it.
+    fn open_own(&self) -> Result<Dir, CacheError> {
+        let folder = self.open().map_err(|source| self.fault(source))?;
+        check_private(&self.path, &folder.dir_metadata().map_err(|source| self.fault(source))?)?;
+        Ok(folder)
+    }
+
+    fn open(&self) -> io::Result<Dir> {
+        Dir::open_ambient_dir(&self.path, cap_std::ambient_authority())
+    }
+
+    fn fault(&self, source: io::Error) -> CacheError {
+        CacheError::Folder { path: self.path.clone(), source }
     }
 }
 
-fn verify_entry(path: &Path) -> Result<(), CacheError> {
-    let (mut file, len) = open_private(path)?;
-    artifact::read_seal(&mut file, len)
-        .and_then(|seal| artifact::verify(&mut file, &seal, len))
-        .map_err(|source| CacheError::Artifact { path: path.to_owned(), source })
+/// The name covers the content and all that changes the code: wasmtime's own key, and the one setting it leaves out.
+fn entry_name(hash: &ContentHash, settings: &wasmtime::Engine) -> String {
+    let mut key = KeyHasher(blake3::Hasher::new());
+    settings.precompile_compatibility_hash().hash(&mut key);
+    DENSE_IMAGE_SIZE.hash(&mut key);
+    let settings = key.0.finalize().to_hex();
+    format!("{hash}-{}.{EXTENSION}", &settings[..16])
 }
 
-/// Opens an entry, following no symlink, and checks the open file and its folder.
-fn open_private(path: &Path) -> Result<(File, u64), CacheError> {
-    let fault = |source: std::io::Error| CacheError::Artifact { path: path.to_owned(), source: source.into() };
-    let file = open_no_follow(path).map_err(fault)?;
-    let metadata = file.metadata().map_err(fault)?;
-    check_private(path, &metadata)?;
-    if let Some(folder) = path.parent() {
-        check_private(folder, &folder.metadata().map_err(fault)?)?;
-    }
-    Ok((file, metadata.len()))
+fn read_no_follow() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    cap_std::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    options
 }
 
 #[cfg(unix)]
-fn open_no_follow(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits();
-    File::options().read(true).custom_flags(flags.cast_signed()).open(path)
-}
-
-#[cfg(not(unix))]
-fn open_no_follow(path: &Path) -> std::io::Result<File> {
-    File::open(path)
-}
-
-#[cfg(unix)]
-fn check_private(path: &Path, metadata: &std::fs::Metadata) -> Result<(), CacheError> {
-    use std::os::unix::fs::MetadataExt as _;
+fn check_private(path: &Path, metadata: &Metadata) -> Result<(), CacheError> {
+    use cap_std::fs::MetadataExt as _;
     const OTHERS_MAY_WRITE: u32 = 0o022;
     let private = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & OTHERS_MAY_WRITE == 0;
     if private { Ok(()) } else { Err(CacheError::NotPrivate { path: path.to_owned() }) }
@@ -256,16 +277,27 @@ fn check_private(path: &Path, metadata: &std::fs::Metadata) -> Result<(), CacheE
 
 /// Elsewhere the user's own folder is private by the system's defaults.
 #[cfg(not(unix))]
-fn check_private(_path: &Path, _metadata: &std::fs::Metadata) -> Result<(), CacheError> {
+fn check_private(_path: &Path, _metadata: &Metadata) -> Result<(), CacheError> {
     Ok(())
 }
 
-fn create_private(folder: &Path) -> std::io::Result<()> {
+fn create_private(folder: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)
+}
+
+#[cfg(unix)]
+fn make_private(file: &TempFile<'_>) -> io::Result<()> {
+    use cap_std::fs::PermissionsExt as _;
+    file.as_file().set_permissions(cap_std::fs::Permissions::from_mode(0o600))
+}
+
+#[cfg(not(unix))]
+fn make_private(_file: &TempFile<'_>) -> io::Result<()> {
+    Ok(())
 }
 
 /// What tells one file from another that took its name.
@@ -277,7 +309,7 @@ struct FileIdentity {
 }
 
 impl FileIdentity {
-    fn of(file: &File) -> std::io::Result<Self> {
+    fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self { len: metadata.len(), modified: metadata.modified().ok(), inode: inode(&metadata) })
     }

@@ -131,7 +131,7 @@ impl Default for Limits {
             result: 64 << 20,
             host_call_bytes: 128 << 20,
             random: 64 << 10,
-            resources: 10_000,
+            resources: 256,
             cpus: None,
         }
     }
@@ -220,7 +220,7 @@ impl LimitsBuilder {
         Ok(self)
     }
 
-    /// Handles held at once, from 16 to 1,000,000; default 10,000.
+    /// Handles held at once, from 16 to 1,000,000; default 256, since open files count and a process has few.
     pub fn resources(mut self, count: u64) -> Result<Self, InvalidLimit> {
         self.limits.resources = size(within("resources", count, 16, 1_000_000)?);
         Ok(self)
