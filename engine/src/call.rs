@@ -79,11 +79,17 @@ impl Call {
         self
     }
 
-    /// Runs the call and tells, beside the result, what it used and printed.
-    pub async fn report(self) -> CallReport {
-        match self.prepare() {
-            Ok(prepared) => prepared.run().await,
-            Err(error) => CallReport { result: Err(error), usage: Usage::default(), output: CapturedOutput::default() },
+    /// Runs the call and tells, beside the result, what it used and printed. The input is checked at once; nothing runs
+    /// until the answer is awaited.
+    pub fn report(self) -> impl Future<Output = CallReport> + Send + 'static {
+        let started = self.start();
+        async move {
+            match started {
+                Ok(running) => running.end().await,
+                Err(error) => {
+                    CallReport { result: Err(error), usage: Usage::default(), output: CapturedOutput::default() }
+                }
+            }
         }
     }
 
@@ -129,47 +135,47 @@ impl Call {
         (plan, self.cancel)
     }
 
-    /// Everything that can be checked before a sandbox exists.
-    fn prepare(self) -> Result<Prepared, CallError> {
+    /// Does everything that can be done before a sandbox exists.
+    fn start(self) -> Result<Running, CallError> {
         let export = self.component.export(&self.name)?;
         let signature =
             export.signature.clone().map_err(|reason| CallError::NotCallable { name: export.name.clone(), reason })?;
         let arguments = parameters_from_json(&signature.parameters, &self.input.0, self.limits.host_call_bytes)?;
-        let index = export.index;
+        let work = call_export(export.index, arguments, signature.returns.count());
         let (plan, cancel) = self.plan();
-        Ok(Prepared { plan, cancel, index, arguments, signature })
+        Ok(Running {
+            signature,
+            output: plan.output.clone(),
+            // A hint costs a look at the imports, so only where it could be of use.
+            hint_for: plan.grants.folders().is_empty().then(|| plan.component.clone()),
+            sandbox: sandbox::run(plan, cancel, work),
+        })
     }
 }
 
-/// A call with its arguments as component values.
-struct Prepared {
-    plan: Plan,
-    cancel: Option<Signal>,
-    index: ComponentExportIndex,
-    arguments: Vec<Val>,
+/// A call whose sandbox is made when it is polled.
+struct Running {
     signature: Arc<Signature>,
+    output: Output,
+    hint_for: Option<Component>,
+    sandbox: Pin<Box<dyn Future<Output = Ended<Option<Val>>> + Send>>,
 }
 
-impl Prepared {
-    async fn run(self) -> CallReport {
-        let Self { plan, cancel, index, arguments, signature } = self;
-        let output = plan.output.clone();
-        // A hint costs a look at the imports, so only where it could be of use.
-        let component = plan.grants.folders().is_empty().then(|| plan.component.clone());
-        let work = call_export(index, arguments, signature.returns.count());
-        let Ended { result, usage, refused } = sandbox::run(plan, cancel, work).await;
+impl Running {
+    async fn end(self) -> CallReport {
+        let Ended { result, usage, refused } = self.sandbox.await;
         let result = match result {
-            Ok(value) => answer(&signature.returns, value.as_ref()),
+            Ok(value) => answer(&self.signature.returns, value.as_ref()),
             Err(CallError::Tool(error)) if error.exit_status == Some(0) => Ok(Value::Null),
             Err(error) => Err(error),
         };
         let result = result.map_err(|error| match denied(error, refused) {
-            CallError::Tool(error) if component.is_some_and(|component| component.wants_folders()) => {
+            CallError::Tool(error) if self.hint_for.is_some_and(|component| component.wants_folders()) => {
                 CallError::Tool(ToolError { hint: Some(FOLDER_HINT), ..error })
             }
             error => error,
         });
-        CallReport { result, usage, output: output.take().into() }
+        CallReport { result, usage, output: self.output.take().into() }
     }
 }
 
@@ -219,7 +225,8 @@ impl IntoFuture for Call {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.report().await.result })
+        let report = self.report();
+        Box::pin(async move { report.await.result })
     }
 }
 

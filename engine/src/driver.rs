@@ -41,7 +41,7 @@ pub(crate) enum Stopped {
 }
 
 /// Drives `call` to its end, or until `pace` stops it; a stopped call is dropped where it stands.
-pub(crate) async fn drive<F: Future>(call: F, pace: Pace) -> Result<F::Output, Stopped> {
+pub(crate) async fn drive<F: Future>(call: Pin<&mut F>, pace: Pace) -> Result<F::Output, Stopped> {
     let started = Instant::now();
     let signal = Arc::new(Wakes::default());
     let guest_waker = Waker::from(signal.clone());

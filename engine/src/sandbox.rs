@@ -56,10 +56,16 @@ impl<R> Ended<R> {
 }
 
 /// Runs `work` in a fresh sandbox.
-pub(crate) async fn run<R: Send + 'static>(plan: Plan, cancel: Option<Signal>, work: Work<R>) -> Ended<R> {
+///
+/// The future is boxed once: held in place, each layer of futures above would keep room for all those below.
+pub(crate) fn run<R: Send + 'static>(
+    plan: Plan,
+    cancel: Option<Signal>,
+    work: Work<R>,
+) -> Pin<Box<dyn Future<Output = Ended<R>> + Send>> {
     let own_thread = plan.may_hold_its_thread();
     let call = run_here(plan, cancel, work);
-    if own_thread { on_own_thread(call).await } else { call.await }
+    if own_thread { Box::pin(on_own_thread(call)) } else { Box::pin(call) }
 }
 
 impl Plan {
@@ -89,7 +95,10 @@ async fn run_here<R: Send + 'static>(plan: Plan, mut cancel: Option<Signal>, wor
     };
     let pace = Pace { wall_time: plan.limits.wall_time, cpus: plan.limits.cpus, cancel };
     let started = Instant::now();
-    let driven = driver::drive(AssertUnwindSafe(sandbox.execute(&plan.component, work)).catch_unwind(), pace).await;
+    let driven = {
+        let execution = AssertUnwindSafe(sandbox.execute(&plan.component, work)).catch_unwind();
+        driver::drive(pin!(execution), pace).await
+    };
     let wall_time = started.elapsed();
     let result = match driven {
         Ok(Ok(Ok(value))) => Ok(value),
@@ -169,7 +178,8 @@ impl Sandbox {
     async fn execute<R>(&mut self, component: &Component, work: Work<R>) -> wasmtime::Result<R> {
         let linked = component.instance_pre()?;
         let store = self.store_mut();
-        let instance = linked.instantiate_async(&mut *store).await?;
+        // Boxed, since its room would be kept for as long as the guest runs.
+        let instance = Box::pin(linked.instantiate_async(&mut *store)).await?;
         work(store, instance).await
     }
 
