@@ -61,7 +61,7 @@ async fn print_table(options: Options) -> Result<()> {
     memory::rows(&mut table)?;
     metering::rows(&mut table, &guests).await?;
     process::rows(&mut table, &guests).await?;
-    pool::rows(&mut table, &guests).await
+    pool::rows(&mut table).await
 }
 
 /// Runs `work` on a runtime of one thread: what is measured alone is measured without a scheduler between threads.

@@ -60,7 +60,7 @@ pub(crate) fn measure(side: &str) -> Result<()> {
 
 /// Guests that sleep for an hour in a call of the host.
 async fn casemate_asleep() -> Result<u32> {
-    let guest = ours(&worker()?).await?;
+    let guest = ours(worker()?).await?;
     let parked = || {
         let call = guest.call("sleep-an-hour", json!({}));
         async move {
@@ -72,7 +72,7 @@ async fn casemate_asleep() -> Result<u32> {
 }
 
 async fn bare_asleep() -> Result<u32> {
-    let guest = theirs(&worker()?)?;
+    let guest = theirs(worker()?).await?;
     let export = guest.export(None, "sleep-an-hour")?;
     let parked = || {
         let guest = guest.clone();
@@ -94,7 +94,7 @@ async fn casemate_toolboxes() -> Result<u32> {
 }
 
 async fn bare_toolboxes() -> Result<u32> {
-    let guest = theirs(TOOLBOX)?;
+    let guest = theirs(TOOLBOX).await?;
     let export = guest.export(Some(TOOLBOX_FILES), "list-dir")?;
     let parked = || {
         let guest = guest.clone();
@@ -106,13 +106,15 @@ async fn bare_toolboxes() -> Result<u32> {
     growth_by(parked).await
 }
 
-async fn ours(bytes: &[u8]) -> Result<casemate::Component> {
-    Ok(casemate::Engine::builder().max_sandboxes(SANDBOXES).build()?.load_bytes(bytes.to_vec()).await?)
+async fn ours(bytes: impl AsRef<[u8]> + Send + 'static) -> Result<casemate::Component> {
+    Ok(casemate::Engine::builder().max_sandboxes(SANDBOXES).build()?.load_bytes(bytes).await?)
 }
 
-fn theirs(bytes: &[u8]) -> Result<bare::Guest> {
+/// Compiled on another thread, as Casemate does: what the compiler frees would serve this thread's sandboxes.
+async fn theirs(bytes: impl AsRef<[u8]> + Send + 'static) -> Result<bare::Guest> {
     let settings = Settings { pool: Pool::Chosen { slots: SANDBOXES }, ..Settings::CHOSEN };
-    Ok(bare::Engine::new(settings)?.load(bytes)?)
+    let engine = bare::Engine::new(settings)?;
+    Ok(tokio::task::spawn_blocking(move || engine.load(bytes.as_ref())).await??)
 }
 
 /// By how many KiB this process grows when a thousand of these are alive, and none of them moves any more.

@@ -16,7 +16,7 @@ use crate::table::Table;
 
 /// Calls in a round, so that a round takes well over 50 ms.
 const SMALLEST: u32 = 20_000;
-const TOOLBOX: u32 = 1_000;
+const TOOLBOX: u32 = 200;
 
 /// Threads, and calls in flight.
 const LOADS: [(usize, u32); 4] = [(1, 100), (2, 1), (2, 100), (2, 1_000)];
@@ -106,7 +106,7 @@ impl Crowd {
                 Ok(())
             }
         };
-        self.row(table, &name, TOOLBOX, ours, bare).await
+        self.row(table, &name, TOOLBOX.max(self.callers), ours, bare).await
     }
 
     /// A row of two rates, with rounds of so many calls.
