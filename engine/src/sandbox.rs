@@ -88,33 +88,41 @@ impl Plan {
     }
 }
 
-async fn run_here<R: Send + 'static>(plan: Plan, mut cancel: Option<Signal>, work: Work<R>) -> Ended<R> {
-    let mut sandbox = match unless_cancelled(Sandbox::new(&plan), &mut cancel).await {
-        Ok(sandbox) => sandbox,
-        Err(error) => return Ended::early(error),
-    };
-    let pace = Pace { wall_time: plan.limits.wall_time, cpus: plan.limits.cpus, cancel };
-    let started = Instant::now();
-    let driven = {
-        let execution = AssertUnwindSafe(sandbox.execute(&plan.component, work)).catch_unwind();
-        driver::drive(pin!(execution), pace).await
-    };
-    let wall_time = started.elapsed();
-    let result = match driven {
-        Ok(Ok(Ok(value))) => Ok(value),
-        Ok(Ok(Err(error))) => Err(sandbox.failure(&error, &plan)),
-        Ok(Err(_panic)) => Err(CallError::Internal { message: "the embedder's closure panicked".to_owned() }),
-        Err(Stopped::Cancelled) => Err(CallError::Cancelled),
-        Err(Stopped::Deadline) => Err(LimitExceeded::new(
-            LimitKind::WallTime,
-            millis(wall_time).max(millis(plan.limits.wall_time)),
-            millis(plan.limits.wall_time),
-        )
-        .into()),
-    };
-    let usage = sandbox.usage(&plan, wall_time);
-    let refused = sandbox.store().data().refusals.take();
-    Ended { result, usage, refused }
+// A block, since an `async fn` would hold its arguments twice.
+#[allow(clippy::manual_async_fn, reason = "see above")]
+fn run_here<R: Send + 'static>(
+    plan: Plan,
+    mut cancel: Option<Signal>,
+    work: Work<R>,
+) -> impl Future<Output = Ended<R>> + Send + 'static {
+    async move {
+        let mut sandbox = match unless_cancelled(Sandbox::new(&plan), &mut cancel).await {
+            Ok(sandbox) => sandbox,
+            Err(error) => return Ended::early(error),
+        };
+        let pace = Pace { wall_time: plan.limits.wall_time, cpus: plan.limits.cpus, cancel };
+        let started = Instant::now();
+        let driven = {
+            let execution = AssertUnwindSafe(sandbox.execute(&plan.component, work)).catch_unwind();
+            driver::drive(pin!(execution), pace).await
+        };
+        let wall_time = started.elapsed();
+        let result = match driven {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(error))) => Err(sandbox.failure(&error, &plan)),
+            Ok(Err(_panic)) => Err(CallError::Internal { message: "the embedder's closure panicked".to_owned() }),
+            Err(Stopped::Cancelled) => Err(CallError::Cancelled),
+            Err(Stopped::Deadline) => Err(LimitExceeded::new(
+                LimitKind::WallTime,
+                millis(wall_time).max(millis(plan.limits.wall_time)),
+                millis(plan.limits.wall_time),
+            )
+            .into()),
+        };
+        let usage = sandbox.usage(&plan, wall_time);
+        let refused = sandbox.store().data().refusals.take();
+        Ended { result, usage, refused }
+    }
 }
 
 /// A place can be long in coming, and a caller may not want to wait for it.
