@@ -10,7 +10,7 @@ use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use cap_std::fs::{Dir, Metadata, OpenOptions};
@@ -25,6 +25,8 @@ const EXTENSION: &str = "cwasm";
 /// The cache of one engine.
 pub(crate) struct Cache {
     folder: CacheFolder,
+    /// The half of each entry's name that wasmtime's settings make; hashing them takes as long as mapping an entry.
+    settings: OnceLock<String>,
     /// Which file each verified entry was, so that one put in its place is verified again.
     verified: Mutex<HashMap<PathBuf, FileIdentity>>,
 }
@@ -38,12 +40,12 @@ pub(crate) struct Hit {
 
 impl Cache {
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder: CacheFolder::new(folder), verified: Mutex::default() }
+        Self { folder: CacheFolder::new(folder), settings: OnceLock::new(), verified: Mutex::default() }
     }
 
     /// The entry for a component under these settings. What is wrong with an entry is said through `tracing`.
     pub(crate) fn find(&self, hash: &ContentHash, settings: &wasmtime::Engine) -> Option<Hit> {
-        match self.open(&entry_name(hash, settings)) {
+        match self.open(&self.entry_name(hash, settings)) {
             Ok(hit) => Some(hit),
             Err(error) => {
                 if !error.is_absence() {
@@ -56,9 +58,14 @@ impl Cache {
 
     /// Keeps an artifact. A cache that cannot be written is said through `tracing` and costs nothing but time.
     pub(crate) fn keep(&self, hash: &ContentHash, settings: &wasmtime::Engine, artifact: &[u8]) {
-        if let Err(error) = self.folder.write(&entry_name(hash, settings), artifact) {
+        if let Err(error) = self.folder.write(&self.entry_name(hash, settings), artifact) {
             tracing::warn!(%error, "compiled component not cached");
         }
+    }
+
+    fn entry_name(&self, hash: &ContentHash, settings: &wasmtime::Engine) -> String {
+        let settings = self.settings.get_or_init(|| settings_key(settings));
+        format!("{hash}-{settings}.{EXTENSION}")
     }
 
     fn open(&self, name: &str) -> Result<Hit, CacheError> {
@@ -250,13 +257,12 @@ impl CacheFolder {
     }
 }
 
-/// The name covers the content and all that changes the code: wasmtime's own key, and the one setting it leaves out.
-fn entry_name(hash: &ContentHash, settings: &wasmtime::Engine) -> String {
+/// All that changes the code but the component itself: wasmtime's own key, and the one setting it leaves out.
+fn settings_key(settings: &wasmtime::Engine) -> String {
     let mut key = KeyHasher(blake3::Hasher::new());
     settings.precompile_compatibility_hash().hash(&mut key);
     DENSE_IMAGE_SIZE.hash(&mut key);
-    let settings = key.0.finalize().to_hex();
-    format!("{hash}-{}.{EXTENSION}", &settings[..16])
+    key.0.finalize().to_hex().chars().take(16).collect()
 }
 
 fn read_no_follow() -> OpenOptions {

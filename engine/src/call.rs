@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use casemate_host_bindings::{Shape, parameters_from_json, to_json};
 use casemate_policy::Grants;
+use futures_util::FutureExt as _;
 use serde_json::Value;
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, Instance, Val};
@@ -225,8 +226,7 @@ impl IntoFuture for Call {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let report = self.report();
-        Box::pin(async move { report.await.result })
+        Box::pin(self.report().map(|report| report.result))
     }
 }
 
