@@ -258,6 +258,24 @@ fn the_cache_is_listed_verified_and_cleared() {
 }
 
 #[test]
+fn processes_race_for_one_cache_and_all_succeed() {
+    let cache = TempDir::new().expect("a temporary folder");
+    let file = five_exports();
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+        command.args(["call", &file, "add", r#"{"a":1,"b":1}"#, "--cache-dir"]).arg(cache.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")
+    };
+    let racing: Vec<_> = (0..6).map(|_| start()).collect();
+    for child in racing {
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!((output.stdout.as_slice(), stderr_of(&output).as_str()), (&b"2\n"[..], ""));
+    }
+    let entries: Vec<_> = std::fs::read_dir(cache.path()).expect("a folder").collect();
+    assert_eq!(entries.len(), 1, "{entries:?}");
+}
+
+#[test]
 fn the_demo_contains_every_trick() {
     let output = ends(&["demo"], 0);
     let shown = String::from_utf8(output.stdout).expect("text");

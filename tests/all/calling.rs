@@ -63,6 +63,22 @@ fn a_trap_names_the_functions_it_came_through() {
 }
 
 #[test]
+fn a_trap_names_file_and_line_where_the_component_has_debug_information() {
+    let text = "(component\n(core module $m (func (export \"f\")\n(nop)\n(unreachable)))\n\
+        (core instance $i (instantiate $m))\n(func (export \"f\") (canon lift (core func $i \"f\"))))";
+    let bytes = ::wat::Parser::new()
+        .generate_dwarf(::wat::GenerateDwarf::Lines)
+        .parse_str(Some(std::path::Path::new("trapping.wat")), text)
+        .expect("the text parses");
+    let Err(CallError::Trap(trap)) = run(load(engine(), bytes).call("f", json!({}))).result else {
+        panic!("it does not trap");
+    };
+    let frame = trap.backtrace.first().expect("a frame");
+    assert!(frame.file.as_deref().is_some_and(|file| file.ends_with("trapping.wat")), "{frame:?}");
+    assert_eq!(frame.line, Some(4));
+}
+
+#[test]
 fn what_is_printed_is_captured_by_stream() {
     let report = run(adversarial().call("print", json!({"text": "out"})));
     assert_eq!((report.output.stdout.as_slice(), report.output.stderr.as_slice()), (&b"out"[..], &b""[..]));
