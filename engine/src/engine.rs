@@ -154,11 +154,12 @@ impl Engine {
         self.inner.max_wasm_stack
     }
 
-    /// Waits until one more component may be compiled; it may be until the answer is dropped.
+    /// Waits until one more component may be compiled; it may be until the answer is dropped. The answer goes where the
+    /// compiling goes, since that goes on when nobody waits for it any more.
     #[cfg(feature = "compiler")]
-    pub(crate) async fn compile_place(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    pub(crate) async fn compile_place(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
         // The semaphore is never closed, so there is always an answer.
-        self.inner.compiles.acquire().await.ok()
+        self.inner.compiles.clone().acquire_owned().await.ok()
     }
 
     #[cfg(feature = "compiler")]

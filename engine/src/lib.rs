@@ -55,6 +55,7 @@ mod host;
 mod limits;
 mod sandbox;
 
+pub use artifact::ArtifactError;
 #[cfg(feature = "cache")]
 pub use cache::{CacheEntry, CacheError, CacheFolder, EntryHealth};
 pub use call::{

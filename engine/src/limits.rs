@@ -180,7 +180,8 @@ impl LimitsBuilder {
     /// Bytes in all memories and tables of the sandbox together, those it starts with included. From 64 KiB to
     /// 64 GiB; the default is 64 MiB more than the component starts with, which may be 256 MiB.
     ///
-    /// A guest that may grow by more than 64 MiB runs on a thread of its own.
+    /// A guest that is allowed more than 64 MiB here runs on a thread of its own; without a limit set, one that starts
+    /// with more than 16 MiB.
     pub fn memory(mut self, bytes: u64) -> Result<Self, InvalidLimit> {
         self.limits.memory = Some(within("memory", bytes, 64 << 10, 64 << 30)?);
         Ok(self)

@@ -77,7 +77,10 @@ impl Plan {
 
     /// One bulk instruction is not interrupted, and takes as long as there is memory.
     fn may_hold_its_thread(&self) -> bool {
-        self.max_memory() > DEFAULT_MEMORY_GROWTH + USUAL_START
+        match self.limits.memory {
+            Some(limit) => limit > DEFAULT_MEMORY_GROWTH,
+            None => self.component.initial_memory() > USUAL_START,
+        }
     }
 
     fn check(&self) -> Result<(), CallError> {

@@ -31,9 +31,10 @@ impl Engine {
     /// Loads a component from bytes: the binary form, or text with the feature `wat`. Compiles as [`load`](Self::load)
     /// does.
     pub async fn load_bytes(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Component, LoadError> {
-        let _place = self.compile_place().await;
+        let place = self.compile_place().await;
         let engine = self.clone();
         off_executor(move || {
+            let _place = place;
             let bytes = engine.binary(bytes.as_ref())?;
             let facts = preflight(&bytes)?;
             if let Some(component) = engine.find_cached(&facts.hash) {
@@ -56,9 +57,10 @@ impl Engine {
     /// Compiles a component to the bytes of a file that [`load_compiled`](Self::load_compiled) reads, on this kind of
     /// machine and with the same version and settings.
     pub async fn compile(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Vec<u8>, LoadError> {
-        let _place = self.compile_place().await;
+        let place = self.compile_place().await;
         let engine = self.clone();
         off_executor(move || {
+            let _place = place;
             let bytes = engine.binary(bytes.as_ref())?;
             let facts = preflight(&bytes)?;
             engine.compile_checked(&bytes, &facts)
