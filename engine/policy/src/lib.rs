@@ -16,10 +16,16 @@
 //! # Ok::<(), casemate_policy::GrantError>(())
 //! ```
 
+mod decision;
 mod document;
 mod folder;
 mod grant;
+mod principal;
+mod tool;
 
+pub use decision::{Decision, Policy, Query, Rule, Verdict};
 pub use document::DocumentError;
 pub use folder::{Access, Folder};
 pub use grant::{GrantError, Grants};
+pub use principal::{Principal, PrincipalParent};
+pub use tool::{Annotations, ToolFacts, ToolIdentity, ToolSource};
