@@ -28,6 +28,8 @@ struct Document {
     #[serde(default)]
     folders: Vec<FolderEntry>,
     #[serde(default)]
+    tools: Vec<ToolEntry>,
+    #[serde(default)]
     env: BTreeMap<Spanned<String>, String>,
     #[serde(default)]
     args: Vec<String>,
@@ -44,6 +46,13 @@ struct FolderEntry {
     access: Access,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToolEntry {
+    name: Spanned<String>,
+    ask: Option<String>,
+}
+
 pub(crate) fn parse(text: &str) -> Result<Grants, DocumentError> {
     let document: Document =
         toml::from_str(text).map_err(|error| at(text, error.span(), error.message().to_owned()))?;
@@ -53,6 +62,14 @@ pub(crate) fn parse(text: &str) -> Result<Grants, DocumentError> {
         grants = Folder::new(entry.host, entry.guest.get_ref(), entry.access)
             .and_then(|folder| grants.folder(folder))
             .map_err(|error| misplaced(text, span, &error))?;
+    }
+    for tool in document.tools {
+        let (span, name) = (tool.name.span(), tool.name.into_inner());
+        grants = match tool.ask {
+            Some(question) => grants.tool_after_asking(name, question),
+            None => grants.tool(name),
+        }
+        .map_err(|error| misplaced(text, span, &error))?;
     }
     for (name, value) in document.env {
         grants = grants.env(name.get_ref(), &value).map_err(|error| misplaced(text, name.span(), &error))?;
@@ -80,10 +97,13 @@ mod tests {
 
     #[test]
     fn a_whole_document_becomes_grants() {
-        let text = "args = ['-v']\nstdin = 'hi'\n[env]\nA = '1'\n[[folders]]\nhost = 'd'\nguest = '/d'\naccess = 'read-write'\n";
+        let text = "args = ['-v']\nstdin = 'hi'\n[env]\nA = '1'\n[[folders]]\nhost = 'd'\nguest = '/d'\naccess = 'read-write'\n\
+            [[tools]]\nname = 'lookup'\n[[tools]]\nname = 'refund'\nask = 'Refund?'\n";
         let expected = Grants::none()
             .folder(Folder::new("d", "/d", Access::ReadWrite).expect("folder"))
             .and_then(|grants| grants.env("A", "1"))
+            .and_then(|grants| grants.tool("lookup"))
+            .and_then(|grants| grants.tool_after_asking("refund", "Refund?"))
             .expect("grants")
             .arg("-v")
             .stdin("hi");
@@ -98,7 +118,12 @@ mod tests {
 
     #[test]
     fn an_error_carries_line_and_column() {
-        refused("\nfolder = []\n", 2, 1, "unknown field `folder`, expected one of `folders`, `env`, `args`, `stdin`");
+        refused(
+            "\nfolder = []\n",
+            2,
+            1,
+            "unknown field `folder`, expected one of `folders`, `tools`, `env`, `args`, `stdin`",
+        );
         refused(
             "[[folders]]\nhost = 'a'\nguest = 'b'\n",
             3,
@@ -111,6 +136,7 @@ mod tests {
             7,
             "guest path `/b` is granted twice",
         );
+        refused("[[tools]]\nname='a'\n[[tools]]\nname='a'\n", 4, 6, "the tool `a` is granted twice");
         refused("args = 3\n", 1, 8, "invalid type: integer `3`, expected a sequence");
         refused(
             "[env]\n'A=B' = ''\n",

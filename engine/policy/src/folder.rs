@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::GrantError;
 
 /// What a guest may do in a granted folder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Access {
     /// List folders and read files.

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use crate::{DocumentError, Folder, document};
+use crate::{Access, DocumentError, Folder, document};
 
 /// What one sandbox can reach at all. Nothing, until it is granted.
 ///
@@ -8,13 +8,14 @@ use crate::{DocumentError, Folder, document};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     folders: Vec<Folder>,
+    tools: Vec<ToolGrant>,
     env: Vec<(String, String)>,
     args: Vec<String>,
     stdin: Vec<u8>,
 }
 
 impl Grants {
-    /// The empty table: no folder, no variable, no argument, an empty standard input.
+    /// The empty table: no folder, no tool, no variable, no argument, an empty standard input.
     pub fn none() -> Self {
         Self::default()
     }
@@ -32,6 +33,13 @@ impl Grants {
     /// host = "./data"
     /// guest = "/data"
     /// access = "read-write"   # without it: "read-only"
+    ///
+    /// [[tools]]
+    /// name = "lookup"
+    ///
+    /// [[tools]]
+    /// name = "refund"
+    /// ask = "Refund this order?"   # without it nobody is asked
     /// ```
     ///
     /// Unknown keys, wrong types and impossible paths are errors that carry line and column.
@@ -59,6 +67,28 @@ impl Grants {
             Some(variable) => value.clone_into(&mut variable.1),
             None => self.env.push((name.to_owned(), value.to_owned())),
         }
+        Ok(self)
+    }
+
+    /// Lets the tool with that own name be called. Fails when it is granted already, or when the name is empty.
+    pub fn tool(self, name: impl Into<String>) -> Result<Self, GrantError> {
+        self.add_tool(ToolGrant { name: name.into(), question: None })
+    }
+
+    /// Lets the tool with that own name be called each time that a person says yes to `question`. Fails as
+    /// [`tool`](Self::tool) does.
+    pub fn tool_after_asking(self, name: impl Into<String>, question: impl Into<String>) -> Result<Self, GrantError> {
+        self.add_tool(ToolGrant { name: name.into(), question: Some(question.into()) })
+    }
+
+    fn add_tool(mut self, tool: ToolGrant) -> Result<Self, GrantError> {
+        if tool.name.is_empty() {
+            return Err(GrantError::EmptyToolName);
+        }
+        if self.find_tool(&tool.name).is_some() {
+            return Err(GrantError::DuplicateTool { name: tool.name });
+        }
+        self.tools.push(tool);
         Ok(self)
     }
 
@@ -90,6 +120,63 @@ impl Grants {
         &self.folders
     }
 
+    /// The granted tools, in the order they were added.
+    pub fn tools(&self) -> &[ToolGrant] {
+        &self.tools
+    }
+
+    /// The grant of the tool with that own name. Names are compared byte by byte.
+    pub fn find_tool(&self, name: &str) -> Option<&ToolGrant> {
+        self.tools.iter().find(|tool| tool.name == name)
+    }
+
+    /// The grants of a child that asks for `child`: those, where all of them are granted here too.
+    ///
+    /// Folders are compared by their host path as it is written, and access only shrinks; a tool that is asked about
+    /// here is asked about there. Arguments and standard input are what a child is told, not what it reaches, and are
+    /// its own.
+    pub fn narrow(&self, child: Self) -> Result<Self, Widened> {
+        if let Some(folder) = child.folders.iter().find(|folder| self.access_to(folder.host()) < Some(folder.access()))
+        {
+            return Err(Widened::Folder { folder: folder.clone() });
+        }
+        if let Some((name, _)) = child.env.iter().find(|variable| !self.env.contains(variable)) {
+            return Err(Widened::Variable { name: name.clone() });
+        }
+        if let Some(tool) = child.tools.iter().find(|tool| !self.covers_tool(tool)) {
+            return Err(Widened::Tool { name: tool.name.clone() });
+        }
+        Ok(child)
+    }
+
+    /// What both reach: `other` without what is not granted here. Its arguments and standard input stay.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let folders = other.folders.iter().filter_map(|folder| {
+            let access = self.access_to(folder.host())?.min(folder.access());
+            Some(folder.clone().with_access(access))
+        });
+        let tools = other.tools.iter().filter_map(|tool| {
+            let question = tool.question.clone().or_else(|| self.find_tool(&tool.name)?.question.clone());
+            self.find_tool(&tool.name).map(|_| ToolGrant { name: tool.name.clone(), question })
+        });
+        Self {
+            folders: folders.collect(),
+            tools: tools.collect(),
+            env: other.env.iter().filter(|variable| self.env.contains(variable)).cloned().collect(),
+            args: other.args.clone(),
+            stdin: other.stdin.clone(),
+        }
+    }
+
+    fn access_to(&self, host: &Path) -> Option<Access> {
+        self.folders.iter().filter(|folder| folder.host() == host).map(Folder::access).max()
+    }
+
+    fn covers_tool(&self, child: &ToolGrant) -> bool {
+        self.find_tool(&child.name).is_some_and(|own| own.question.is_none() || child.question.is_some())
+    }
+
     /// The environment as name and value.
     pub fn variables(&self) -> &[(String, String)] {
         &self.env
@@ -106,10 +193,62 @@ impl Grants {
     }
 }
 
+/// A tool that may be called, under its own name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ToolGrant {
+    name: String,
+    question: Option<String>,
+}
+
+impl ToolGrant {
+    /// The tool's own name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What a person is asked before each call; `None` where nobody is.
+    pub fn question(&self) -> Option<&str> {
+        self.question.as_deref()
+    }
+}
+
+/// A child's grant that its parent does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Widened {
+    /// A folder of the host that the parent was not granted, or not with that access.
+    #[error("the folder `{folder}` is more than what is granted around it: grant it there, or leave it out")]
+    Folder {
+        /// The folder as it was asked for.
+        folder: Folder,
+    },
+    /// A variable that the parent does not have with that value.
+    #[error("the variable `{name}` is not granted around it with that value: grant it there, or leave it out")]
+    Variable {
+        /// Its name.
+        name: String,
+    },
+    /// A tool that the parent may not call, or not without asking.
+    #[error("the tool `{name}` is not granted around it, or only after asking: grant it there, or leave it out")]
+    Tool {
+        /// Its own name.
+        name: String,
+    },
+}
+
 /// Why a grant could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GrantError {
+    /// A tool without a name.
+    #[error("the name of a tool is empty")]
+    EmptyToolName,
+    /// One tool twice.
+    #[error("the tool `{name}` is granted twice")]
+    DuplicateTool {
+        /// Its own name.
+        name: String,
+    },
     /// Not `HOST::GUEST[:ro|:rw]`.
     #[error("`{text}` is not of the form HOST::GUEST[:ro|:rw]")]
     FolderForm {
@@ -145,4 +284,72 @@ pub enum GrantError {
         /// The variable's name.
         name: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOSTS: [&str; 3] = ["data", "src", "data/inner"];
+    const TOOLS: [&str; 3] = ["lookup", "refund", "Refund"];
+
+    prop_compose! {
+        fn grants()(
+            folders in prop::collection::vec((0..HOSTS.len(), any::<bool>()), 0..3),
+            tools in prop::collection::btree_map(0..TOOLS.len(), any::<bool>(), 0..4),
+            env in prop::collection::btree_map(0..2_u8, 0..2_u8, 0..3),
+        ) -> Grants {
+            let mut all = Grants::none();
+            for (place, (host, writes)) in folders.into_iter().enumerate() {
+                let access = if writes { Access::ReadWrite } else { Access::ReadOnly };
+                let folder = Folder::new(HOSTS[host], &format!("/{place}"), access).unwrap();
+                all = all.folder(folder).unwrap();
+            }
+            for (tool, asks) in tools {
+                all = if asks { all.tool_after_asking(TOOLS[tool], "?") } else { all.tool(TOOLS[tool]) }.unwrap();
+            }
+            for (name, value) in env {
+                all = all.env(&format!("V{name}"), &value.to_string()).unwrap();
+            }
+            all
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_intersection_widens_neither_side(one in grants(), other in grants()) {
+            let both = one.intersection(&other);
+            prop_assert_eq!(one.narrow(both.clone()), Ok(both.clone()));
+            prop_assert_eq!(other.narrow(both.clone()), Ok(both));
+        }
+
+        #[test]
+        fn what_narrows_is_its_own_intersection(parent in grants(), child in grants()) {
+            let narrows = parent.narrow(child.clone()).is_ok();
+            prop_assert_eq!(narrows, parent.intersection(&child) == child);
+        }
+
+        #[test]
+        fn a_grandchild_reaches_no_more_than_its_grandparent(a in grants(), b in grants(), c in grants()) {
+            let grandchild = a.intersection(&b).intersection(&c);
+            prop_assert!(a.narrow(grandchild).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_child_that_widens_is_told_what() {
+        let parent = Grants::none().tool_after_asking("refund", "Refund?").unwrap();
+        let child = |name: &str| Grants::none().tool(name).unwrap();
+        for name in ["refund", "Refund", "r\u{435}fund", "refund "] {
+            assert_eq!(parent.narrow(child(name)), Err(Widened::Tool { name: name.to_owned() }));
+        }
+        let folder = |access| Grants::none().folder(Folder::new("d", "/d", access).unwrap()).unwrap();
+        let widened = folder(Access::ReadOnly).narrow(folder(Access::ReadWrite)).unwrap_err();
+        assert_eq!(
+            widened.to_string(),
+            "the folder `d::/d:rw` is more than what is granted around it: grant it there, or leave it out"
+        );
+    }
 }

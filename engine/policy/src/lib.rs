@@ -26,6 +26,6 @@ mod tool;
 pub use decision::{Decision, Policy, Query, Rule, Verdict};
 pub use document::DocumentError;
 pub use folder::{Access, Folder};
-pub use grant::{GrantError, Grants};
+pub use grant::{GrantError, Grants, ToolGrant, Widened};
 pub use principal::{Principal, PrincipalParent};
 pub use tool::{Annotations, ToolFacts, ToolIdentity, ToolSource};
