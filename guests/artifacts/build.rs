@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -21,12 +22,18 @@ struct Guest {
     name: &'static str,
     /// The file that cargo makes of it.
     file: &'static str,
+    /// The folders of the contracts that its own one needs.
+    needs: &'static [&'static str],
 }
 
-const GUESTS: [Guest; 3] = [
-    Guest { name: "toolbox", file: "casemate_toolbox.wasm" },
-    Guest { name: "adversarial", file: "casemate_adversarial.wasm" },
-    Guest { name: "echo", file: "casemate_echo.wasm" },
+const GUESTS: [Guest; 7] = [
+    Guest { name: "toolbox", file: "casemate_toolbox.wasm", needs: &[] },
+    Guest { name: "adversarial", file: "casemate_adversarial.wasm", needs: &[] },
+    Guest { name: "echo", file: "casemate_echo.wasm", needs: &[] },
+    Guest { name: "caller", file: "casemate_caller.wasm", needs: &["agent"] },
+    Guest { name: "ledger", file: "casemate_ledger.wasm", needs: &[] },
+    Guest { name: "weather", file: "casemate_weather.wasm", needs: &[] },
+    Guest { name: "planner", file: "casemate_planner.wasm", needs: &["weather"] },
 ];
 
 fn main() -> Result<()> {
@@ -69,7 +76,8 @@ impl Folders {
     fn watch(&self, guests: &[&Guest]) {
         let shared = ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"].map(|name| self.guests.join(name));
         let own = guests.iter().flat_map(|guest| [&self.guests, &self.wit].map(|folder| folder.join(guest.name)));
-        for path in shared.into_iter().chain(own) {
+        let needed = guests.iter().flat_map(|guest| guest.needs).map(|name| self.wit.join(name));
+        for path in shared.into_iter().chain(own).chain(needed) {
             println!("cargo::rerun-if-changed={}", path.display());
         }
     }
@@ -86,10 +94,35 @@ impl Guest {
             .args(["--package", &format!("casemate-{}", self.name)]))?;
         let built = folders.target.join(TARGET).join("release").join(self.file);
         let component = fs::read(&built).with_context(|| format!("could not read `{}`", built.display()))?;
-        let component = casemate_wit_docs::embed(&component, &folders.wit.join(self.name))?;
+        let component = casemate_wit_docs::embed(&component, &self.contract(folders)?)?;
         let result = folders.out.join(format!("{}.wasm", self.name));
         fs::write(&result, component).with_context(|| format!("could not write `{}`", result.display()))
     }
+
+    /// A copy of its contract, with those that it needs where they are looked for: in `deps`.
+    fn contract(&self, folders: &Folders) -> Result<PathBuf> {
+        let copy = folders.out.join("wit").join(self.name);
+        if copy.exists() {
+            fs::remove_dir_all(&copy).with_context(|| format!("could not remove `{}`", copy.display()))?;
+        }
+        copy_files(&folders.wit.join(self.name), &copy)?;
+        for name in self.needs {
+            copy_files(&folders.wit.join(name), &copy.join("deps").join(name))?;
+        }
+        Ok(copy)
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    let copy = || -> io::Result<()> {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+        Ok(())
+    };
+    copy().with_context(|| format!("could not copy `{}` to `{}`", from.display(), to.display()))
 }
 
 /// A cargo for the guests, which hears nothing of the cargo that runs this script.

@@ -18,6 +18,22 @@ pub const ADVERSARIAL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/adversa
 #[cfg(feature = "echo")]
 pub const ECHO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/echo.wasm"));
 
+/// The guest that calls tools, in every way there is.
+#[cfg(feature = "caller")]
+pub const CALLER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/caller.wasm"));
+
+/// Orders and their refunds: tools of which one leaves traces, in `/ledger/refunds.log`.
+#[cfg(feature = "ledger")]
+pub const LEDGER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ledger.wasm"));
+
+/// Forecasts: exports `acme:weather/forecast@1.0.0`, the interface that `PLANNER` imports.
+#[cfg(feature = "weather")]
+pub const WEATHER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weather.wasm"));
+
+/// Advice for the day: imports `acme:weather/forecast@1.0.0`.
+#[cfg(feature = "planner")]
+pub const PLANNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/planner.wasm"));
+
 #[cfg(all(test, feature = "toolbox"))]
 mod tests {
     #[test]
