@@ -9,17 +9,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use casemate_host_bindings::{Shape, parameters_from_json, to_json};
-use casemate_policy::Grants;
+use casemate_policy::{Grants, Principal};
 use futures_util::FutureExt as _;
 use serde_json::Value;
 use wasmtime::Store;
-use wasmtime::component::{ComponentExportIndex, Instance, Val};
+use wasmtime::component::{Instance, Val};
 
-use crate::component::{Component, Returns, Signature};
+use crate::component::{Component, Export, Imports, Returns, Signature};
 use crate::driver::Signal;
+use crate::gate::{Budget, Gate, Outermost, Scope};
 use crate::host::{Host, Output, Refused, Sink, Stream};
-use crate::limits::{Limits, Usage};
+use crate::limits::Limits;
 use crate::sandbox::{self, Ended, Plan, Work};
+use crate::tool::{Tool, Toolset};
 
 use input::Input;
 pub use outcome::{CallError, CallReport, CapturedOutput, Denied, ErrorKind, Frame, NotFound, ToolError, Trap};
@@ -33,6 +35,12 @@ pub struct Call {
     name: String,
     input: Input,
     grants: Grants,
+    narrowed: Option<Grants>,
+    gate: Option<Gate>,
+    tools: Toolset,
+    imports: Option<Imports>,
+    principal: Option<Arc<Principal>>,
+    budget: Budget,
     limits: Limits,
     sink: Sink,
     cancel: Option<Signal>,
@@ -48,15 +56,58 @@ impl Call {
             name,
             input: Input(input),
             grants: Grants::none(),
+            narrowed: None,
+            gate: None,
+            tools: Toolset::new(),
+            imports: None,
+            principal: None,
+            budget: Budget::default(),
             limits: Limits::default(),
             sink: Sink::Capture,
             cancel: None,
         }
     }
 
-    /// What the sandbox reaches; nothing by default.
+    /// What the sandbox reaches, and all that it calls together; nothing by default.
     pub fn grants(mut self, grants: Grants) -> Self {
         self.grants = grants;
+        self
+    }
+
+    /// What the called component itself reaches, where that is less than what its tools do: an agent that has no folder
+    /// may have a tool that does. It has to be within [`grants`](Self::grants).
+    pub fn narrowed_to(mut self, grants: Grants) -> Self {
+        self.narrowed = Some(grants);
+        self
+    }
+
+    /// The tools that the component sees. It may call those that [`grants`](Self::grants) list.
+    pub fn tools(mut self, tools: Toolset) -> Self {
+        self.tools = tools;
+        self
+    }
+
+    /// What serves the functions that the component imports.
+    pub fn imports(mut self, imports: Imports) -> Self {
+        self.imports = Some(imports);
+        self
+    }
+
+    /// The Gate through which its tools are called; by default one without policy, where nobody is asked.
+    pub fn gate(mut self, gate: &Gate) -> Self {
+        self.gate = Some(gate.clone());
+        self
+    }
+
+    /// On whose behalf it acts, for rules; by default [`Principal::default`].
+    pub fn principal(mut self, principal: Principal) -> Self {
+        self.principal = Some(Arc::new(principal));
+        self
+    }
+
+    /// How much it may do through tools, and all that it calls together.
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = budget;
         self
     }
 
@@ -87,9 +138,7 @@ impl Call {
         async move {
             match started {
                 Ok(running) => running.end().await,
-                Err(error) => {
-                    CallReport { result: Err(error), usage: Usage::default(), output: CapturedOutput::default() }
-                }
+                Err(error) => CallReport::early(error),
             }
         }
     }
@@ -123,35 +172,83 @@ impl Call {
         self,
         work: impl for<'a> FnOnce(&'a mut Store<Host>, Instance) -> InstanceFuture<'a, R> + Send + 'static,
     ) -> CallReport<R> {
-        let (plan, cancel) = self.plan();
+        let (plan, cancel) = match self.plan() {
+            Ok(planned) => planned,
+            Err(error) => return CallReport::early(error),
+        };
         let output = plan.output.clone();
         let Ended { result, usage, refused } = sandbox::run(plan, cancel, Box::new(work)).await;
         let result = result.map_err(|error| denied(error, refused));
         CallReport { result, usage, output: output.take().into() }
     }
 
-    fn plan(self) -> (Plan, Option<Signal>) {
+    fn plan(self) -> Result<(Plan, Option<Signal>), CallError> {
+        let imports = bound(&self.component, self.imports.as_ref())?;
+        let tools = self.tools.tools().map(|(_, tool)| tool).chain(imports.iter());
+        for tool in tools {
+            tool.narrows(&self.grants)?;
+        }
+        let authority = Arc::new(self.grants);
+        let reach = match self.narrowed {
+            Some(grants) => Arc::new(authority.narrow(grants)?),
+            None => authority.clone(),
+        };
+        let gate = self.gate.unwrap_or_else(|| self.component.engine().gate().clone());
+        let given = Outermost { gate, budget: self.budget, principal: self.principal, authority, reach };
+        let scope = Scope::outermost(given, self.tools, imports);
         let output = Output::new(&self.limits, self.sink);
-        let plan = Plan { component: self.component, grants: self.grants, limits: self.limits, output };
-        (plan, self.cancel)
+        Ok((Plan { component: self.component, scope, limits: self.limits, output }, self.cancel))
     }
 
     /// Does everything that can be done before a sandbox exists.
-    fn start(self) -> Result<Running, CallError> {
-        let export = self.component.export(&self.name)?;
-        let signature =
-            export.signature.clone().map_err(|reason| CallError::NotCallable { name: export.name.clone(), reason })?;
-        let arguments = parameters_from_json(&signature.parameters, &self.input.0, self.limits.host_call_bytes)?;
-        let work = call_export(export.index, arguments, signature.returns.count());
-        let (plan, cancel) = self.plan();
-        Ok(Running {
-            signature,
-            output: plan.output.clone(),
-            // A hint costs a look at the imports, so only where it could be of use.
-            hint_for: plan.grants.folders().is_empty().then(|| plan.component.clone()),
-            sandbox: sandbox::run(plan, cancel, work),
-        })
+    fn start(mut self) -> Result<Running, CallError> {
+        let input = std::mem::replace(&mut self.input, Input(Value::Null));
+        let component = self.component.clone();
+        let export = component.export(&self.name)?;
+        let (signature, work) = prepare(&component, export, &input.0, &self.limits)?;
+        let (plan, cancel) = self.plan()?;
+        Ok(Running::new(signature, plan, cancel, work))
     }
+}
+
+/// A call that a guest made of a component's export: its sandbox is made when it is polled.
+pub(crate) fn nested(
+    component: &Component,
+    export: &Export,
+    input: &Value,
+    scope: Scope,
+    limits: Limits,
+) -> Result<impl Future<Output = Result<Value, CallError>> + Send + use<>, CallError> {
+    let (signature, work) = prepare(component, export, input, &limits)?;
+    let output = Output::new(&limits, Sink::Capture);
+    let running = Running::new(signature, Plan { component: component.clone(), scope, limits, output }, None, work);
+    Ok(async move { running.end().await.result })
+}
+
+/// What serves the imports of `component`, where all are served.
+pub(crate) fn bound(component: &Component, imports: Option<&Imports>) -> Result<Arc<[Tool]>, CallError> {
+    if component.own_imports().functions.is_empty() {
+        return Ok(Arc::default());
+    }
+    let tools = match imports {
+        Some(imports) => imports.tools_for(component),
+        None => component.imports().tools_for(component),
+    };
+    Ok(tools?)
+}
+
+/// What a call of `export` runs, and the types of what comes back.
+fn prepare(
+    component: &Component,
+    export: &Export,
+    input: &Value,
+    limits: &Limits,
+) -> Result<(Arc<Signature>, Work<Option<Val>>), CallError> {
+    let signature =
+        export.signature.clone().map_err(|reason| CallError::NotCallable { name: export.name.clone(), reason })?;
+    let arguments = parameters_from_json(&signature.parameters, input, limits.host_call_bytes)?;
+    let work = call_export(component.clone(), export.position, arguments, signature.returns.count());
+    Ok((signature, work))
 }
 
 /// A call whose sandbox is made when it is polled.
@@ -163,6 +260,16 @@ struct Running {
 }
 
 impl Running {
+    fn new(signature: Arc<Signature>, plan: Plan, cancel: Option<Signal>, work: Work<Option<Val>>) -> Self {
+        Self {
+            signature,
+            output: plan.output.clone(),
+            // A hint costs a look at the imports, so only where it could be of use.
+            hint_for: plan.scope.reach().folders().is_empty().then(|| plan.component.clone()),
+            sandbox: sandbox::run(plan, cancel, work),
+        }
+    }
+
     async fn end(self) -> CallReport {
         let Ended { result, usage, refused } = self.sandbox.await;
         let result = match result {
@@ -182,11 +289,12 @@ impl Running {
 
 const FOLDER_HINT: &str = "no folder is granted: give one with `--dir HOST::GUEST`, or `Grants::folder`";
 
-fn call_export(index: ComponentExportIndex, arguments: Vec<Val>, results: usize) -> Work<Option<Val>> {
+fn call_export(component: Component, position: usize, arguments: Vec<Val>, results: usize) -> Work<Option<Val>> {
     Box::new(move |store, instance| {
         Box::pin(async move {
-            let function = instance
-                .get_func(&mut *store, index)
+            let function = component
+                .export_indices(position)
+                .find_map(|index| instance.get_func(&mut *store, index))
                 .ok_or_else(|| wasmtime::Error::msg("the component lost an export"))?;
             let mut results = vec![Val::Bool(false); results];
             function.call_async(&mut *store, &arguments, &mut results).await?;

@@ -3,24 +3,29 @@
 #[cfg(feature = "compiler")]
 pub(crate) mod authoring;
 mod describe;
+mod imports;
 mod load;
 #[cfg(feature = "compiler")]
 mod preflight;
+mod tool;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wasmtime::component::{self as wasm, InstancePre};
+use wasmtime::component::{self as wasm, ComponentExportIndex, InstancePre};
 
 use crate::call::{Call, CallError, NotFound};
 use crate::engine::{Demand, Engine, Lane};
-use crate::host::Host;
+use crate::host::{self, Host};
 
 pub use describe::{Description, Import, Placement, ToolDescription};
 pub(crate) use describe::{Export, Exports, Returns, Signature};
+pub use imports::{BindError, Imports, Unbound};
+pub(crate) use imports::{ImportedFunction, OwnImports};
 pub use load::{LoadError, MissingImport};
+pub use tool::{ComponentTool, ExportError};
 
 /// A compiled component, ready to run in any number of sandboxes. Cheap to clone.
 #[derive(Clone)]
@@ -37,8 +42,18 @@ struct Inner {
     initial_memory: u64,
     exports: OnceLock<Exports>,
     docs: Option<String>,
+    own_imports: OwnImports,
     wasm: wasm::Component,
     linked: OnceLock<wasmtime::Result<InstancePre<Host>>>,
+    /// Made at the first call of a guest that finds the pool full.
+    spare: OnceLock<wasmtime::Result<Spare>>,
+}
+
+/// A pooled component on the engine that allocates on demand.
+struct Spare {
+    linked: InstancePre<Host>,
+    /// For each export, in their order.
+    exports: Vec<ComponentExportIndex>,
 }
 
 impl Component {
@@ -78,10 +93,50 @@ impl Component {
     ///
     /// Where an import has another type than what is offered under its name.
     pub fn instance_pre(&self) -> Result<&InstancePre<Host>, CallError> {
-        let link = || self.lane().linker.instantiate_pre(&self.inner.wasm);
+        let link = || self.link(&self.inner.wasm, self.lane());
         self.inner.linked.get_or_init(link).as_ref().map_err(|error| CallError::Internal {
             message: format!("the component's imports do not have the expected types: {error:#}"),
         })
+    }
+
+    /// [`instance_pre`](Self::instance_pre) on the engine that allocates on demand.
+    pub(crate) fn instance_pre_on_demand(&self) -> Result<&InstancePre<Host>, CallError> {
+        if !self.is_pooled() {
+            return self.instance_pre();
+        }
+        let make = || {
+            let wasm = load::copy_on_demand(&self.inner.wasm, &self.inner.engine)?;
+            let linked = self.link(&wasm, self.inner.engine.on_demand())?;
+            Ok(Spare { linked, exports: describe::export_indices(&wasm) })
+        };
+        let spare = self.inner.spare.get_or_init(make).as_ref();
+        let internal = |error: &wasmtime::Error| CallError::Internal { message: format!("{error:#}") };
+        spare.map(|spare| &spare.linked).map_err(internal)
+    }
+
+    fn link(&self, wasm: &wasm::Component, lane: &Lane) -> wasmtime::Result<InstancePre<Host>> {
+        let own = &self.inner.own_imports;
+        if own.interfaces.is_empty() && own.functions.is_empty() {
+            return lane.linker.instantiate_pre(wasm);
+        }
+        let mut linker = lane.linker.clone();
+        host::imports::link(&mut linker, own)?;
+        linker.instantiate_pre(wasm)
+    }
+
+    /// Where the export of that position is, on each of the engines where there are instances.
+    pub(crate) fn export_indices(&self, position: usize) -> impl Iterator<Item = ComponentExportIndex> {
+        let spare = self.inner.spare.get().and_then(|spare| spare.as_ref().ok());
+        let spare = spare.and_then(|spare| spare.exports.get(position).copied());
+        [self.exports().index(position), spare].into_iter().flatten()
+    }
+
+    pub(crate) fn own_imports(&self) -> &OwnImports {
+        &self.inner.own_imports
+    }
+
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.inner.placement == Placement::Pooled && self.inner.engine.pooled().is_some()
     }
 
     pub(crate) fn export(&self, name: &str) -> Result<&Export, NotFound> {
@@ -116,10 +171,8 @@ impl Component {
 
     /// Where its sandboxes live.
     pub(crate) fn lane(&self) -> &Lane {
-        match (self.inner.placement, self.inner.engine.pooled()) {
-            (Placement::Pooled, Some(lane)) => lane,
-            _ => self.inner.engine.on_demand(),
-        }
+        let pooled = self.inner.engine.pooled().filter(|_| self.is_pooled());
+        pooled.unwrap_or(self.inner.engine.on_demand())
     }
 }
 

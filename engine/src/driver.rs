@@ -5,7 +5,13 @@
 //! handed to tokio bare. Here the guest is polled for one slice by the clock, and then the driver gives way with
 //! tokio's own `yield_now`. Deadline, cancellation and the CPU share act at the same places.
 //!
+//! A guest never waits for the world on its own stack: it hands its effects over, and the driver goes on with them also
+//! while the guest is held back. So a guest that is held back keeps no lock, queue place or permit that others need.
+//!
 //! This file knows nothing of wasmtime: it drives any future that gives way often.
+
+mod excused;
+mod handover;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -16,6 +22,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use tokio::task::coop::unconstrained;
+
+pub(crate) use excused::{Excuse, Excused};
+use handover::Handed;
+pub(crate) use handover::Handover;
 
 /// How long a guest computes before others get their turn.
 const SLICE: Duration = Duration::from_millis(5);
@@ -31,6 +41,8 @@ pub(crate) struct Pace {
     pub(crate) cpus: Option<f64>,
     /// Stops the call when it completes.
     pub(crate) cancel: Option<Signal>,
+    /// Time that does not count against `wall_time`.
+    pub(crate) excused: Excused,
 }
 
 /// Why a driven call did not come to its end.
@@ -40,32 +52,27 @@ pub(crate) enum Stopped {
     Cancelled,
 }
 
-/// Drives `call` to its end, or until `pace` stops it; a stopped call is dropped where it stands.
-pub(crate) async fn drive<F: Future>(call: Pin<&mut F>, pace: Pace) -> Result<F::Output, Stopped> {
-    let started = Instant::now();
+/// Drives `call`, and what it hands over, to its end, or until `pace` stops it; what is stopped is dropped where it
+/// stands.
+pub(crate) async fn drive<F: Future>(call: Pin<&mut F>, handover: Handover, pace: Pace) -> Result<F::Output, Stopped> {
     let signal = Arc::new(Wakes::default());
     let guest_waker = Waker::from(signal.clone());
     // Tokio's own budget would make ready things pend while a slice still runs.
     let mut call = pin!(unconstrained(call));
+    let mut handed = Handed::new(handover);
     let mut cancel = pace.cancel;
-    // Made at the first wait: most calls end before they need it.
-    let mut deadline = None;
+    let mut deadline = Deadline::new(pace.wall_time, pace.excused);
 
     loop {
         let slice = poll_fn(|cx| {
-            if let Some(cancel) = &mut cancel
-                && cancel.as_mut().poll(cx).is_ready()
-            {
+            if is_cancelled(&mut cancel, cx) {
                 return Poll::Ready(Slice::Stopped(Stopped::Cancelled));
             }
             signal.parent.register(cx.waker());
-            let slice = run_slice(call.as_mut(), &signal, &guest_waker);
-            if slice.is_pending() || matches!(slice, Poll::Ready(Slice::Spent(_))) {
-                let timer = deadline
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until((started + pace.wall_time).into())));
-                if started.elapsed() >= pace.wall_time || timer.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Slice::Stopped(Stopped::Deadline));
-                }
+            let slice = run_turn(call.as_mut(), &mut handed, &signal, &guest_waker, cx);
+            let goes_on = slice.is_pending() || matches!(slice, Poll::Ready(Slice::Spent(_)));
+            if goes_on && deadline.is_over(cx) {
+                return Poll::Ready(Slice::Stopped(Stopped::Deadline));
             }
             slice
         })
@@ -74,7 +81,7 @@ pub(crate) async fn drive<F: Future>(call: Pin<&mut F>, pace: Pace) -> Result<F:
             Slice::Done(output) => return Ok(output),
             Slice::Stopped(why) => return Err(why),
             Slice::Spent(time) => match pace.cpus {
-                Some(share) => rest(time.mul_f64(1.0 / share - 1.0), started + pace.wall_time, &mut cancel).await?,
+                Some(share) => rest(time.mul_f64(1.0 / share - 1.0), &mut deadline, &mut cancel, &mut handed).await?,
                 None => tokio::task::yield_now().await,
             },
         }
@@ -88,36 +95,113 @@ enum Slice<T> {
     Stopped(Stopped),
 }
 
-fn run_slice<F: Future>(mut call: Pin<&mut F>, signal: &Wakes, waker: &Waker) -> Poll<Slice<F::Output>> {
+/// The guest and what it handed over in turn, as long as one has an answer for the other, for a slice at most.
+fn run_turn<F: Future>(
+    mut call: Pin<&mut F>,
+    handed: &mut Handed,
+    signal: &Wakes,
+    guest_waker: &Waker,
+    cx: &mut Context<'_>,
+) -> Poll<Slice<F::Output>> {
+    let started = Instant::now();
+    let mut computed = Duration::ZERO;
+    loop {
+        let slice = run_slice(call.as_mut(), signal, guest_waker, &mut computed);
+        if matches!(slice, Poll::Ready(Slice::Done(_))) {
+            return slice;
+        }
+        signal.begin_poll();
+        handed.poll(cx, SLICE);
+        let answered = signal.end_poll();
+        if slice.is_ready() || !answered {
+            return slice;
+        }
+        if started.elapsed() >= SLICE {
+            return Poll::Ready(Slice::Spent(computed));
+        }
+    }
+}
+
+/// Polls the guest until it waits, or has computed for a slice since `computed` was zero.
+fn run_slice<F: Future>(
+    mut call: Pin<&mut F>,
+    signal: &Wakes,
+    waker: &Waker,
+    computed: &mut Duration,
+) -> Poll<Slice<F::Output>> {
+    let before = *computed;
     let started = Instant::now();
     loop {
         signal.begin_poll();
         if let Poll::Ready(output) = call.as_mut().poll(&mut Context::from_waker(waker)) {
             return Poll::Ready(Slice::Done(output));
         }
-        if !signal.end_poll() {
+        let goes_on = signal.end_poll();
+        *computed = before + started.elapsed();
+        if !goes_on {
             return Poll::Pending;
         }
-        let spent = started.elapsed();
-        if spent >= SLICE {
-            return Poll::Ready(Slice::Spent(spent));
+        if *computed >= SLICE {
+            return Poll::Ready(Slice::Spent(*computed));
         }
     }
 }
 
 /// Holds the guest back for `pause`; it is between two instructions and holds nothing that others wait for.
-async fn rest(pause: Duration, deadline: Instant, cancel: &mut Option<Signal>) -> Result<(), Stopped> {
-    let until = (Instant::now() + pause).min(deadline);
-    let mut timer = pin!(tokio::time::sleep_until(until.into()));
+async fn rest(
+    pause: Duration,
+    deadline: &mut Deadline,
+    cancel: &mut Option<Signal>,
+    handed: &mut Handed,
+) -> Result<(), Stopped> {
+    let mut timer = pin!(tokio::time::sleep(pause));
     poll_fn(|cx| {
-        if let Some(cancel) = cancel
-            && cancel.as_mut().poll(cx).is_ready()
-        {
+        if is_cancelled(cancel, cx) {
             return Poll::Ready(Err(Stopped::Cancelled));
+        }
+        handed.poll(cx, SLICE);
+        if deadline.is_over(cx) {
+            return Poll::Ready(Err(Stopped::Deadline));
         }
         timer.as_mut().poll(cx).map(Ok)
     })
     .await
+}
+
+fn is_cancelled(cancel: &mut Option<Signal>, cx: &mut Context<'_>) -> bool {
+    cancel.as_mut().is_some_and(|cancel| cancel.as_mut().poll(cx).is_ready())
+}
+
+/// When a call has taken as long as it may.
+struct Deadline {
+    started: Instant,
+    wall_time: Duration,
+    excused: Excused,
+    /// Made at the first wait: most calls end before they need it.
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Deadline {
+    fn new(wall_time: Duration, excused: Excused) -> Self {
+        Self { started: Instant::now(), wall_time, excused, timer: None }
+    }
+
+    /// If not, `cx` is woken when it may be.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            let counted = self.started.elapsed().saturating_sub(self.excused.so_far());
+            let left = self.wall_time.saturating_sub(counted);
+            if left.is_zero() {
+                return true;
+            }
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            // Time was excused: look again when what is left has passed, and not at every moment of it.
+            self.timer = Some(Box::pin(tokio::time::sleep(left.max(SLICE))));
+        }
+    }
 }
 
 /// Tells a guest that gave way and would go on from one that waits for the world.

@@ -15,6 +15,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 
+use crate::gate::{Budget, Gate};
 use crate::host::{self, Host};
 use crate::limits::LimitsBuilder;
 
@@ -62,6 +63,9 @@ struct Inner {
     max_wasm_stack: usize,
     pooled: Option<Lane>,
     on_demand: Lane,
+    /// For sandboxes that guests' calls make, by their depth: those that find the pool full run on demand.
+    nested: Vec<Slots>,
+    gate: Gate,
     ticker: Option<Ticker>,
     #[cfg(feature = "compiler")]
     compiles: Arc<Semaphore>,
@@ -150,6 +154,17 @@ impl Engine {
         &self.inner.on_demand
     }
 
+    /// The places on demand for sandboxes of that depth, from 1.
+    pub(crate) fn nested_slots(&self, depth: u32) -> &Slots {
+        let index = usize::try_from(depth).unwrap_or(usize::MAX).saturating_sub(1);
+        self.inner.nested.get(index).unwrap_or(&self.inner.on_demand.slots)
+    }
+
+    /// The Gate of calls that bring none.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.inner.gate
+    }
+
     pub(crate) fn max_wasm_stack(&self) -> usize {
         self.inner.max_wasm_stack
     }
@@ -232,6 +247,9 @@ impl EngineBuilder {
     }
 
     /// How many sandboxes can be alive at once; callers beyond it wait in order. Default 128.
+    ///
+    /// Sandboxes of tools that guests call take a slot if one is free, and are allocated on demand otherwise: up to as
+    /// many again for each level of calls.
     ///
     /// Each slot of the pool reserves 4 GiB of address space, which is not memory, and a live sandbox takes about six
     /// of the process's memory mappings: on Linux at most `vm.max_map_count / 7` slots fit, and
@@ -325,6 +343,8 @@ impl EngineBuilder {
                 max_wasm_stack: self.max_wasm_stack,
                 pooled,
                 on_demand,
+                nested: (0..Budget::DEEPEST).map(|_| Slots::new(slots, self.max_waiting, self.max_wait)).collect(),
+                gate: Gate::default(),
                 ticker: ticker.map_err(|source| EngineError::Ticker { source })?,
                 #[cfg(feature = "compiler")]
                 compiles: Arc::new(Semaphore::new(self.max_compiles as usize)),

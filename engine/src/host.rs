@@ -1,11 +1,13 @@
 //! The state of one sandbox, and what is linked into it.
 
 mod files;
+pub(crate) mod imports;
 mod meter;
 mod network;
 mod output;
 mod random;
 mod refusals;
+mod tools;
 pub(crate) mod wasi;
 
 use wasmtime::component::ResourceTable;
@@ -14,6 +16,8 @@ use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::driver::Handover;
+use crate::gate::Scope;
 use crate::limits::{LimitExceeded, Limits};
 use casemate_policy::{Access, Folder, Grants};
 use network::ClosedHttp;
@@ -38,6 +42,9 @@ pub struct Host {
     open_folders: OpenFolders,
     folders: Vec<Folder>,
     random_limit: u64,
+    host_call_bytes: usize,
+    scope: Scope,
+    handover: Handover,
     phase: Phase,
 }
 
@@ -69,7 +76,8 @@ pub struct FolderError {
 }
 
 impl Host {
-    pub(crate) fn new(grants: &Grants, limits: &Limits, max_memory: u64, output: &Output) -> Result<Self, FolderError> {
+    pub(crate) fn new(scope: &Scope, limits: &Limits, max_memory: u64, output: &Output) -> Result<Self, FolderError> {
+        let grants = scope.reach();
         let refusals = Refusals::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.resources);
@@ -83,12 +91,25 @@ impl Host {
             open_folders: OpenFolders::default(),
             folders: grants.folders().to_vec(),
             random_limit: limits.random,
+            host_call_bytes: limits.host_call_bytes,
+            scope: scope.clone(),
+            handover: Handover::default(),
             phase: Phase::Starting,
         })
     }
 
     pub(crate) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Where what the guest attempts is handed over.
+    pub(crate) fn handover(&self) -> &Handover {
+        &self.handover
+    }
+
+    /// Every host function asks for its state first, once its arguments are copied.
+    fn serving(&mut self) {
+        self.phase = Phase::Serving;
     }
 }
 
@@ -126,16 +147,15 @@ fn wasi_context(grants: &Grants, output: &Output) -> Result<WasiCtx, FolderError
 }
 
 impl WasiView for Host {
-    // Every host function asks for its state first, once its arguments are copied.
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        self.phase = Phase::Serving;
+        self.serving();
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        self.phase = Phase::Serving;
+        self.serving();
         WasiHttpCtxView { hooks: &mut self.closed_http, table: &mut self.table, ctx: &mut self.http }
     }
 }

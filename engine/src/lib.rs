@@ -50,10 +50,16 @@ mod cache;
 mod call;
 mod component;
 mod driver;
+mod effect;
 mod engine;
+mod event;
+mod gate;
 mod host;
+mod json;
 mod limits;
+mod perform;
 mod sandbox;
+mod tool;
 
 pub use artifact::ArtifactError;
 #[cfg(feature = "cache")]
@@ -64,14 +70,25 @@ pub use call::{
 #[cfg(feature = "compiler")]
 pub use component::authoring::{AddDocsError, add_docs, wit_text};
 pub use component::{
-    Component, ContentHash, Description, Import, LoadError, MissingImport, Placement, ToolDescription,
+    BindError, Component, ComponentTool, ContentHash, Description, ExportError, Import, Imports, LoadError,
+    MissingImport, Placement, ToolDescription, Unbound,
 };
 pub use engine::{Engine, EngineBuilder, EngineError, Metering, NoSlot, SignalHandlers};
+pub use event::{Event, EventKind, Overflowed, Subscription};
+pub use gate::{
+    Answer, AnswerFuture, ApprovalRequest, Approver, Budget, Gate, GateBuilder, NotPending, PendingApprovals,
+};
 pub use host::{FolderError, Host, Refused, RefusedAction, Stream};
 pub use limits::{InvalidLimit, LimitExceeded, LimitKind, Limits, LimitsBuilder, OnExcess, Usage};
 
+pub use json::ArgumentsHash;
+pub use tool::{Tool, Toolset, ToolsetError, Widening};
+
 pub use casemate_host_bindings::InvalidValue;
-pub use casemate_policy::{Access, DocumentError, Folder, GrantError, Grants};
+pub use casemate_policy::{
+    Access, Annotations, Decision, DocumentError, Folder, GrantError, Grants, Policy, Principal, PrincipalParent,
+    Query, Rule, ToolFacts, ToolGrant, ToolIdentity, ToolSource, Verdict, Widened,
+};
 
 /// The toolbox: a component that reads, writes, edits, finds and lists files in the folders it is granted.
 #[cfg(feature = "toolbox")]

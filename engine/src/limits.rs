@@ -44,6 +44,16 @@ pub enum LimitKind {
     Random,
     /// Handles held at once: open files, streams, timers.
     Resources,
+    /// Calls of tools in a whole tree of calls, of one tool or of all.
+    Calls,
+    /// Bytes of input to tools, as JSON, in a whole tree of calls.
+    BytesIn,
+    /// Bytes of results of tools, as JSON, in a whole tree of calls.
+    BytesOut,
+    /// How deep in a tree of calls.
+    Depth,
+    /// Calls asked for at once.
+    FanOut,
 }
 
 impl fmt::Display for LimitKind {
@@ -59,11 +69,16 @@ impl fmt::Display for LimitKind {
             Self::HostCallBytes => "host-call-bytes",
             Self::Random => "random",
             Self::Resources => "resources",
+            Self::Calls => "calls",
+            Self::BytesIn => "bytes-in",
+            Self::BytesOut => "bytes-out",
+            Self::Depth => "depth",
+            Self::FanOut => "fan-out",
         })
     }
 }
 
-/// A limit that was reached. `used` and `max` are fuel, milliseconds, bytes or counts, as [`LimitKind`] says.
+/// A limit or budget that was reached. `used` and `max` are fuel, milliseconds, bytes or counts, as [`LimitKind`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("the limit `{limit}` was reached: {used} of at most {max} {}", self.unit())]
 #[non_exhaustive]
@@ -87,6 +102,8 @@ impl LimitExceeded {
             LimitKind::WallTime => "milliseconds",
             LimitKind::Instances => "core instances",
             LimitKind::Resources => "handles",
+            LimitKind::Calls | LimitKind::FanOut => "calls",
+            LimitKind::Depth => "levels",
             _ => "bytes",
         }
     }

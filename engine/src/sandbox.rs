@@ -8,7 +8,6 @@ use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
-use casemate_policy::Grants;
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
@@ -20,6 +19,8 @@ use crate::call::{CallError, ToolError, Trap};
 use crate::component::Component;
 use crate::driver::{self, Pace, Signal, Stopped};
 use crate::engine::{FUEL_YIELD_INTERVAL, Metering, Running, Slot};
+use crate::gate::Scope;
+use crate::host::imports::EffectEnded;
 use crate::host::{self, CallbackPanicked, Host, HostLimit, Output, Phase};
 use crate::limits::{DEFAULT_MEMORY_GROWTH, DEFAULT_MEMORY_START, LimitExceeded, LimitKind, Limits, Usage, millis};
 
@@ -32,7 +33,7 @@ const USUAL_START: u64 = 16 << 20;
 /// All that a sandbox is made of.
 pub(crate) struct Plan {
     pub(crate) component: Component,
-    pub(crate) grants: Grants,
+    pub(crate) scope: Scope,
     pub(crate) limits: Limits,
     pub(crate) output: Output,
 }
@@ -50,7 +51,7 @@ pub(crate) struct Ended<R> {
 }
 
 impl<R> Ended<R> {
-    fn early(error: CallError) -> Self {
+    pub(crate) fn early(error: CallError) -> Self {
         Self { result: Err(error), usage: Usage::default(), refused: Vec::new() }
     }
 }
@@ -103,11 +104,13 @@ fn run_here<R: Send + 'static>(
             Ok(sandbox) => sandbox,
             Err(error) => return Ended::early(error),
         };
-        let pace = Pace { wall_time: plan.limits.wall_time, cpus: plan.limits.cpus, cancel };
+        let pace =
+            Pace { wall_time: plan.limits.wall_time, cpus: plan.limits.cpus, cancel, excused: plan.scope.excused() };
+        let handover = sandbox.store().data().handover().clone();
         let started = Instant::now();
         let driven = {
             let execution = AssertUnwindSafe(sandbox.execute(&plan.component, work)).catch_unwind();
-            driver::drive(pin!(execution), pace).await
+            driver::drive(pin!(execution), handover, pace).await
         };
         let wall_time = started.elapsed();
         let result = match driven {
@@ -163,9 +166,30 @@ async fn on_own_thread<R: Send + 'static>(call: impl Future<Output = Ended<R>> +
     })
 }
 
+/// A place for one more sandbox. The outermost waits for it in order.
+///
+/// INVARIANT: a call that a guest made never waits for a place that its caller could hold. It takes a slot of the pool
+/// only if one is free now; else it runs on demand, where each depth of the tree has places of its own, so that whoever
+/// holds one waits for deeper ones only.
+async fn find_place(plan: &Plan) -> Result<(Place, Slot), CallError> {
+    let component = &plan.component;
+    let slots = component.demand().slots();
+    let depth = plan.scope.depth();
+    if depth == 0 {
+        let slot = component.lane().slots.take(slots).await.map_err(CallError::Busy)?;
+        return Ok((Place::Usual, slot));
+    }
+    if let Some(slot) = component.lane().slots.try_take(slots).filter(|_| component.is_pooled()) {
+        return Ok((Place::Usual, slot));
+    }
+    let slot = component.engine().nested_slots(depth).take(slots).await.map_err(CallError::Busy)?;
+    Ok((if component.is_pooled() { Place::OnDemand } else { Place::Usual }, slot))
+}
+
 struct Sandbox {
     /// Taken by `drop` only.
     alive: Option<Alive>,
+    place: Place,
 }
 
 /// The store goes first, then its place.
@@ -175,19 +199,32 @@ struct Alive {
     _running: Option<Running>,
 }
 
+/// On which of the two engines a sandbox lives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// On that of its component.
+    Usual,
+    /// On the one that allocates on demand, though its component has slots in the pool.
+    OnDemand,
+}
+
 impl Sandbox {
     async fn new(plan: &Plan) -> Result<Self, CallError> {
         plan.check()?;
-        let lane = plan.component.lane();
-        let slot = lane.slots.take(plan.component.demand().slots()).await.map_err(CallError::Busy)?;
-        let host = Host::new(&plan.grants, &plan.limits, plan.max_memory(), &plan.output).map_err(CallError::Folder)?;
+        let (place, slot) = find_place(plan).await?;
+        let engine = plan.component.engine();
+        let lane = if place == Place::Usual { plan.component.lane() } else { engine.on_demand() };
+        let host = Host::new(&plan.scope, &plan.limits, plan.max_memory(), &plan.output).map_err(CallError::Folder)?;
         let mut store = Store::new(&lane.wasmtime, host);
-        configure(&mut store, &plan.limits, plan.component.engine().metering()).map_err(|error| internal(&error))?;
-        Ok(Self { alive: Some(Alive { store, _slot: slot, _running: plan.component.engine().running() }) })
+        configure(&mut store, &plan.limits, engine.metering()).map_err(|error| internal(&error))?;
+        Ok(Self { alive: Some(Alive { store, _slot: slot, _running: engine.running() }), place })
     }
 
     async fn execute<R>(&mut self, component: &Component, work: Work<R>) -> wasmtime::Result<R> {
-        let linked = component.instance_pre()?;
+        let linked = match self.place {
+            Place::Usual => component.instance_pre()?,
+            Place::OnDemand => component.instance_pre_on_demand()?,
+        };
         let store = self.store_mut();
         // Boxed, since its room would be kept for as long as the guest runs.
         let instance = Box::pin(linked.instantiate_async(&mut *store)).await?;
@@ -214,6 +251,9 @@ impl Sandbox {
         let exceeded = |limit, max| LimitExceeded::new(limit, max, max).into();
         if let Some(HostLimit(limit)) = error.downcast_ref() {
             return (*limit).into();
+        }
+        if let Some(ended) = error.downcast_ref::<EffectEnded>() {
+            return ended.error();
         }
         if let Some(error) = error.downcast_ref::<CallError>() {
             return CallError::Internal { message: error.to_string() };

@@ -20,10 +20,15 @@
 //! | `option<T>` | `null` or the value; an option inside an option is `{"some": …}` |
 //! | `result<T, E>` | `{"ok": …}` or `{"err": …}` |
 
+pub mod agent;
+mod from_schema;
 mod json;
 mod schema;
 mod shape;
+mod wit;
 
+pub use from_schema::{NotWit, parameters_from_schema, shape_from_schema};
 pub use json::{FromJsonError, InvalidValue, from_json, parameters_from_json, to_json};
 pub use schema::{parameters_schema, schema};
 pub use shape::{Field, Shape, ShapeBuilder, Unsupported};
+pub use wit::FunctionType;

@@ -6,6 +6,8 @@
 //! | `calling` | what a call gives back: values, exits, traps, output, cancellation, panics |
 //! | `limits` | each limit, with a guest that breaks exactly that one, and limits that cannot be set |
 //! | `grants` | what a guest sees of what it was granted, and the toolbox at work |
+//! | `tools` | tools of all makers, called both ways, and sets of them |
+//! | `gate` | the steps of the Gate, each where it alone says no; approvals, budgets and events |
 //! | `escapes` | each way out of a sandbox, tried: what the guest saw, what was reported, and the world unchanged |
 //! | `engine` | slots, queues, placement, and what is `Send` and `Sync` |
 //! | `executor` | guests beside other tasks, on each kind of runtime and without one |
@@ -30,5 +32,7 @@ mod description;
 mod engine;
 mod escapes;
 mod executor;
+mod gate;
 mod grants;
 mod limits;
+mod tools;

@@ -2,13 +2,14 @@
 //! boundary.
 
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use casemate::{
     Access, Call, CallError, CallReport, Component, Engine, EngineBuilder, Folder, Grants, LimitExceeded, LimitKind,
-    LimitsBuilder, LoadError, Metering, ToolError,
+    LimitsBuilder, LoadError, Metering, Subscription, Tool, ToolError, Toolset,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The text of a guest in `guests/adversarial/wat`.
 macro_rules! wat {
@@ -23,6 +24,10 @@ static BY_TIME: LazyLock<Engine> = LazyLock::new(|| builder().metering(Metering:
 static ADVERSARIAL: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::ADVERSARIAL));
 static ADVERSARIAL_BY_TIME: LazyLock<Component> = LazyLock::new(|| load(&BY_TIME, casemate_guests::ADVERSARIAL));
 static TOOLBOX: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::TOOLBOX));
+static CALLER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::CALLER));
+static LEDGER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::LEDGER));
+static WEATHER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::WEATHER));
+static PLANNER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::PLANNER));
 
 /// An engine with few slots and a cache that all tests share.
 pub(crate) fn builder() -> EngineBuilder {
@@ -52,6 +57,72 @@ pub(crate) fn adversarial_by_time() -> &'static Component {
 /// The toolbox, metered by fuel.
 pub(crate) fn toolbox() -> &'static Component {
     &TOOLBOX
+}
+
+/// The guest that calls tools.
+pub(crate) fn caller() -> &'static Component {
+    &CALLER
+}
+
+/// The guest whose tools leave traces in a folder.
+pub(crate) fn ledger() -> &'static Component {
+    &LEDGER
+}
+
+/// The guest that exports `acme:weather/forecast`.
+pub(crate) fn weather() -> &'static Component {
+    &WEATHER
+}
+
+/// The guest that imports `acme:weather/forecast`.
+pub(crate) fn planner() -> &'static Component {
+    &PLANNER
+}
+
+/// An input of any kind.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+pub(crate) struct Anything {
+    #[serde(flatten)]
+    pub(crate) members: serde_json::Map<String, Value>,
+}
+
+/// A tool that gives back its input, and counts how often it was called.
+pub(crate) fn counting(name: &str) -> (Tool, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    let tool = Tool::new(name, move |input: Anything| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async move { Ok::<_, String>(Value::Object(input.members)) }
+    });
+    (tool, count)
+}
+
+/// Tools under their own names.
+#[track_caller]
+pub(crate) fn toolset(tools: impl IntoIterator<Item = Tool>) -> Toolset {
+    tools.into_iter().try_fold(Toolset::new(), Toolset::with).unwrap()
+}
+
+/// Grants of these tools.
+#[track_caller]
+pub(crate) fn granted(tools: &[&str]) -> Grants {
+    tools.iter().try_fold(Grants::none(), |grants, tool| grants.tool(*tool)).unwrap()
+}
+
+/// What a subscriber has got so far, each event as `type` and JSON data.
+pub(crate) fn seen(events: &mut Subscription) -> Vec<(String, Value)> {
+    let events = std::iter::from_fn(|| events.try_next()).map(|event| serde_json::to_value(&*event.unwrap()).unwrap());
+    events.map(|event| (event["type"].as_str().unwrap().to_owned(), event["data"].clone())).collect()
+}
+
+/// The types of what a subscriber has got so far.
+pub(crate) fn types_seen(events: &mut Subscription) -> Vec<String> {
+    seen(events).into_iter().map(|(kind, _)| kind).collect()
+}
+
+/// Has the guest call one tool, and tells what it got: `ok: JSON`, or `CASE: text`.
+pub(crate) fn try_tool(name: &str, input: &Value) -> Call {
+    caller().call("try-tool", json!({"name": name, "input": input.to_string()}))
 }
 
 #[track_caller]

@@ -31,6 +31,12 @@ pub trait Policy: Send + Sync {
 
     /// Decides one effect. What cannot be decided is denied.
     fn decide(&self, query: &Query<'_>) -> Decision;
+
+    /// Whether there may be an input with which `tool` is not denied. Guests are shown only such tools; in doubt, yes.
+    fn could_allow(&self, tool: &ToolIdentity) -> bool {
+        let _ = tool;
+        true
+    }
 }
 
 /// What the rules say of one effect.

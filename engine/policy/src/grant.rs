@@ -136,6 +136,11 @@ impl Grants {
     /// here is asked about there. Arguments and standard input are what a child is told, not what it reaches, and are
     /// its own.
     pub fn narrow(&self, child: Self) -> Result<Self, Widened> {
+        self.check_covers(&child).map(|()| child)
+    }
+
+    /// Whether all that `child` asks for is granted here too, as [`narrow`](Self::narrow) has it.
+    pub fn check_covers(&self, child: &Self) -> Result<(), Widened> {
         if let Some(folder) = child.folders.iter().find(|folder| self.access_to(folder.host()) < Some(folder.access()))
         {
             return Err(Widened::Folder { folder: folder.clone() });
@@ -146,7 +151,7 @@ impl Grants {
         if let Some(tool) = child.tools.iter().find(|tool| !self.covers_tool(tool)) {
             return Err(Widened::Tool { name: tool.name.clone() });
         }
-        Ok(child)
+        Ok(())
     }
 
     /// What both reach: `other` without what is not granted here. Its arguments and standard input stay.

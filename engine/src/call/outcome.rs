@@ -3,12 +3,15 @@
 use std::fmt;
 
 use casemate_host_bindings::{FromJsonError, InvalidValue};
+use casemate_policy::Widened;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::component::Unbound;
 use crate::engine::NoSlot;
 use crate::host::{FolderError, Refused};
 use crate::limits::{InvalidLimit, LimitExceeded, LimitKind, Usage};
+use crate::tool::Widening;
 
 /// The result of a call, and what it took.
 #[derive(Debug)]
@@ -20,6 +23,12 @@ pub struct CallReport<R = Value> {
     pub usage: Usage,
     /// What it printed, unless that went to a callback.
     pub output: CapturedOutput,
+}
+
+impl<R> CallReport<R> {
+    pub(super) fn early(error: CallError) -> Self {
+        Self { result: Err(error), usage: Usage::default(), output: CapturedOutput::default() }
+    }
 }
 
 /// What a guest printed.
@@ -63,6 +72,15 @@ pub enum CallError {
     /// A limit that this engine cannot keep.
     #[error(transparent)]
     InvalidLimit(#[from] InvalidLimit),
+    /// A tool would reach more than its caller.
+    #[error(transparent)]
+    Widening(#[from] Widening),
+    /// What the component itself was to reach is more than the call reaches.
+    #[error("the call was narrowed to more than it is granted: {0}")]
+    Narrowing(#[from] Widened),
+    /// The component imports a function that nothing serves.
+    #[error(transparent)]
+    Unbound(#[from] Unbound),
     /// A limit was reached.
     #[error(transparent)]
     LimitExceeded(#[from] LimitExceeded),
@@ -130,9 +148,13 @@ impl CallError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Tool(_) => ErrorKind::ToolError,
-            Self::InvalidInput(_) | Self::NotCallable { .. } | Self::Folder(_) | Self::InvalidLimit(_) => {
-                ErrorKind::InvalidInput
-            }
+            Self::InvalidInput(_)
+            | Self::NotCallable { .. }
+            | Self::Folder(_)
+            | Self::InvalidLimit(_)
+            | Self::Widening(_)
+            | Self::Narrowing(_)
+            | Self::Unbound(_) => ErrorKind::InvalidInput,
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::LimitExceeded(_) => ErrorKind::LimitExceeded,
             Self::Denied(_) => ErrorKind::Denied,

@@ -12,6 +12,7 @@ use wasmtime::component::{self as wasm, ComponentExportIndex};
 
 use super::{Component, ContentHash};
 use crate::call::NotFound;
+use crate::host::wasi;
 
 /// What a component is, wants and offers.
 #[derive(Clone, Debug, Serialize)]
@@ -85,10 +86,12 @@ fn grant_for(import: &str) -> Option<&'static str> {
     let (interface, _) = import.split_once('@').unwrap_or((import, ""));
     match interface {
         "wasi:cli/environment" => Some("--env NAME=VALUE, for variables"),
+        "casemate:agent/tools" => Some("--tool NAME=SOURCE and --allow-tool NAME, for tools"),
         _ if interface.starts_with("wasi:filesystem/") => Some("--dir HOST::GUEST, for folders"),
         _ if interface.starts_with("wasi:sockets/") || interface.starts_with("wasi:http/") => {
             Some("none: the network is closed")
         }
+        _ if !wasi::offers(import) => Some("--tool FUNCTION=SOURCE and --allow-tool FUNCTION, for each function"),
         _ => None,
     }
 }
@@ -102,11 +105,13 @@ pub(crate) struct Exports {
 /// One exported function.
 pub(crate) struct Export {
     pub(crate) name: String,
+    /// Among all exported functions.
+    pub(crate) position: usize,
     wire_name: String,
     interface: Option<String>,
     function: String,
-    description: Option<String>,
-    pub(crate) index: ComponentExportIndex,
+    pub(super) description: Option<String>,
+    index: ComponentExportIndex,
     pub(crate) signature: Result<Arc<Signature>, String>,
 }
 
@@ -141,6 +146,10 @@ impl Exports {
         Self { all, by_name }
     }
 
+    pub(crate) fn index(&self, position: usize) -> Option<ComponentExportIndex> {
+        self.all.get(position).map(|export| export.index)
+    }
+
     pub(crate) fn find(&self, name: &str) -> Result<&Export, NotFound> {
         match self.by_name.get(name) {
             Some(Some(index)) => self.all.get(*index),
@@ -170,7 +179,7 @@ impl Exports {
 impl Export {
     fn describe(&self) -> ToolDescription {
         let (input_schema, output_schema, reason) = match &self.signature {
-            Ok(signature) => (whole(parameters_schema(&signature.parameters)), whole(signature.returns.schema()), None),
+            Ok(signature) => (whole(signature.input_schema()), whole(signature.returns.schema()), None),
             Err(reason) => (Value::Null, Value::Null, Some(reason.clone())),
         };
         ToolDescription {
@@ -194,13 +203,29 @@ impl Export {
     }
 }
 
+impl Signature {
+    pub(super) fn input_schema(&self) -> Value {
+        parameters_schema(&self.parameters)
+    }
+}
+
 impl Returns {
+    /// The type as a whole, if something comes back.
+    pub(crate) fn shape(&self) -> Option<Shape> {
+        let boxed = |shape: &Option<Shape>| shape.clone().map(Box::new);
+        match self {
+            Self::Nothing => None,
+            Self::Value(shape) => Some(shape.clone()),
+            Self::Fallible { ok, err } => Some(Shape::Result { ok: boxed(ok), err: boxed(err) }),
+        }
+    }
+
     /// How many component values come back.
     pub(crate) fn count(&self) -> usize {
         usize::from(!matches!(self, Self::Nothing))
     }
 
-    fn schema(&self) -> Value {
+    pub(super) fn schema(&self) -> Value {
         match self {
             Self::Value(shape) | Self::Fallible { ok: Some(shape), .. } => schema(shape),
             Self::Nothing | Self::Fallible { ok: None, .. } => json!({"type": "null"}),
@@ -208,14 +233,14 @@ impl Returns {
     }
 }
 
-fn whole(mut schema: Value) -> Value {
+pub(super) fn whole(mut schema: Value) -> Value {
     if let Some(members) = schema.as_object_mut() {
         members.shift_insert(0, "$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
     }
     schema
 }
 
-fn bare(interface: &str) -> &str {
+pub(super) fn bare(interface: &str) -> &str {
     let name = interface.split_once('@').map_or(interface, |(name, _)| name);
     name.rsplit_once('/').map_or(name, |(_, bare)| bare)
 }
@@ -243,12 +268,21 @@ fn functions(component: &wasm::Component) -> Vec<Export> {
             _ => {}
         }
     }
+    for (position, export) in all.iter_mut().enumerate() {
+        export.position = position;
+    }
     all
+}
+
+/// Where the exported functions are in `component`, in the order of [`Export::position`].
+pub(super) fn export_indices(component: &wasm::Component) -> Vec<ComponentExportIndex> {
+    functions(component).into_iter().map(|export| export.index).collect()
 }
 
 fn new_export(interface: Option<&str>, function: &str, index: ComponentExportIndex, ty: &ComponentFunc) -> Export {
     Export {
         name: String::new(),
+        position: 0,
         wire_name: String::new(),
         interface: interface.map(str::to_owned),
         function: function.to_owned(),
@@ -258,7 +292,7 @@ fn new_export(interface: Option<&str>, function: &str, index: ComponentExportInd
     }
 }
 
-fn signature(name: &str, ty: &ComponentFunc) -> Result<Arc<Signature>, String> {
+pub(super) fn signature(name: &str, ty: &ComponentFunc) -> Result<Arc<Signature>, String> {
     if ty.async_() {
         return Err("it is asynchronous, which WASI 0.2 does not have".to_owned());
     }

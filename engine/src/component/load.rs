@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use wasmtime::component as wasm;
 
+use super::imports::OwnImports;
 use super::{Component, Inner, Placement};
 use crate::artifact::{self, ArtifactError, Facts};
 use crate::engine::{Demand, Engine, Lane};
@@ -149,9 +150,11 @@ impl Engine {
             let elements = u64::from(needs.num_tables).saturating_mul(needs.max_initial_table_size.unwrap_or(0));
             pages.saturating_mul(WASM_PAGE).saturating_add(elements.saturating_mul(TABLE_ELEMENT))
         });
+        let own_imports = OwnImports::of(&wasm)?;
         Ok(Component {
             inner: Arc::new(Inner {
                 engine: self.clone(),
+                own_imports,
                 hash: facts.hash,
                 placement,
                 demand,
@@ -160,6 +163,7 @@ impl Engine {
                 docs: facts.docs,
                 wasm,
                 linked: OnceLock::new(),
+                spare: OnceLock::new(),
             }),
         })
     }
@@ -174,14 +178,15 @@ fn demand(wasm: &wasm::Component, facts: &Facts) -> Demand {
     }
 }
 
+/// The same code on the engine that allocates on demand.
+pub(super) fn copy_on_demand(wasm: &wasm::Component, engine: &Engine) -> wasmtime::Result<wasm::Component> {
+    Code::Bytes(&wasm.serialize()?).load(engine.on_demand())
+}
+
 /// An artifact, sealed by this version of Casemate.
 enum Code<'a> {
-    #[cfg_attr(not(feature = "compiler"), allow(dead_code, reason = "only a compiler makes code in memory"))]
     Bytes(&'a [u8]),
-    File {
-        path: PathBuf,
-        _open: std::fs::File,
-    },
+    File { path: PathBuf, _open: std::fs::File },
 }
 
 impl Code<'_> {
@@ -199,7 +204,8 @@ impl Code<'_> {
     /// The one place where native code enters the process.
     #[allow(unsafe_code, reason = "wasmtime cannot check native code; see the safety comment")]
     fn load(&self, lane: &Lane) -> wasmtime::Result<wasm::Component> {
-        // SAFETY: the code is what wasmtime's compiler made. It comes straight from the compiler; or from a cache
+        // SAFETY: the code is what wasmtime's compiler made. It comes straight from the compiler; or from a component
+        // that is loaded already; or from a cache
         // entry that is private to the user and whose checksum was compared; or from a file whose caller vouched for
         // it in `load_compiled`. wasmtime itself checks version and settings.
         unsafe {
@@ -335,6 +341,14 @@ pub enum LoadError {
         /// Each of them.
         imports: Vec<MissingImport>,
     },
+    /// It imports a function that no tool can serve.
+    #[error("the component imports `{name}`, which no tool can serve: {reason}")]
+    UnsupportedImport {
+        /// The function, with its interface.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
     /// A compiled file that cannot be used.
     #[error("compiled component `{}` {source}", path.display())]
     Artifact {
@@ -367,10 +381,10 @@ impl MissingImport {
     pub(super) fn new(name: &str) -> Self {
         let hint = if name.starts_with("wasi:") {
             "an interface of WASI that Casemate does not offer"
-        } else if name.contains('/') {
-            "a component that exports it could provide it: compose the two, for example with `wac plug`"
+        } else if name.starts_with("casemate:") {
+            "an interface that this version of Casemate does not have"
         } else {
-            "a function of the host, which Casemate does not offer"
+            "neither a function nor an interface, so no tool can serve it"
         };
         Self { name: name.to_owned(), hint }
     }

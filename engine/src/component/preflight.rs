@@ -20,8 +20,12 @@ pub(super) fn preflight(bytes: &[u8]) -> Result<Facts, LoadError> {
     if let Some(name) = survey.names.iter().find(|name| wasi::is_later_wasi(name)) {
         return Err(LoadError::LaterWasi { interface: name.clone() });
     }
-    let missing: Vec<_> =
-        survey.imports.iter().filter(|name| !wasi::offers(name)).map(|name| MissingImport::new(name)).collect();
+    let missing: Vec<_> = survey
+        .imports
+        .iter()
+        .filter(|import| !import.can_be_had())
+        .map(|import| MissingImport::new(&import.name))
+        .collect();
     if !missing.is_empty() {
         return Err(LoadError::MissingImports { imports: missing });
     }
@@ -78,11 +82,24 @@ fn is_cut_short(mut bytes: &[u8]) -> bool {
 
 #[derive(Default)]
 struct Survey {
-    imports: Vec<String>,
+    imports: Vec<Import>,
     /// Imports and exports.
     names: Vec<String>,
     docs: Option<String>,
     core_instances: u64,
+}
+
+struct Import {
+    name: String,
+    /// An interface or a function, which a tool could serve.
+    is_callable: bool,
+}
+
+impl Import {
+    fn can_be_had(&self) -> bool {
+        let is_ours = self.name.starts_with("wasi:") || self.name.starts_with("casemate:agent/");
+        wasi::offers(&self.name) || self.is_callable && !is_ours
+    }
 }
 
 /// One component while it is read; modules inside it are levels too, and count nothing.
@@ -134,9 +151,11 @@ impl Survey {
         match payload {
             Payload::ComponentImportSection(section) => {
                 for import in section.clone() {
-                    let name = import?.name.name.to_owned();
+                    let import = import?;
+                    let name = import.name.name.to_owned();
+                    let is_callable = matches!(import.ty, ComponentTypeRef::Instance(_) | ComponentTypeRef::Func(_));
                     self.names.push(name.clone());
-                    self.imports.push(name);
+                    self.imports.push(Import { name, is_callable });
                 }
             }
             Payload::ComponentExportSection(section) => {

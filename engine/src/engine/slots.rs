@@ -71,12 +71,18 @@ impl Slots {
         self.size
     }
 
+    /// Takes `count` places if they are free now.
+    pub(crate) fn try_take(&self, count: u32) -> Option<Slot> {
+        let permit = self.free.clone().try_acquire_many_owned(count.min(self.size)).ok()?;
+        Some(Slot { _permit: permit })
+    }
+
     /// Takes `count` places, waiting for them behind those who came earlier; at most as many as there are.
     pub(crate) async fn take(&self, count: u32) -> Result<Slot, NoSlot> {
-        let count = count.min(self.size);
-        if let Ok(permit) = self.free.clone().try_acquire_many_owned(count) {
-            return Ok(Slot { _permit: permit });
+        if let Some(slot) = self.try_take(count) {
+            return Ok(slot);
         }
+        let count = count.min(self.size);
         let _waiting = self.queue()?;
         let permit = tokio::time::timeout(self.max_wait, self.free.clone().acquire_many_owned(count)).await;
         match permit {

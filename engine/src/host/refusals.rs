@@ -3,27 +3,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use crate::effect::Denial;
+
 /// Enough to explain what a guest was missing; one that keeps trying adds no more.
 const MAX_KEPT: usize = 32;
 
-/// Something that the host refused a guest: structure, not policy.
+/// Something that the host refused a guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Refused {
     /// What the guest tried.
     pub what: RefusedAction,
-    /// On what: a path as the guest sees it, a protocol, a name, or a URL.
+    /// On what: a path as the guest sees it, a protocol, a name, a URL, or a tool.
     pub target: String,
-    /// The flag of the binary that would allow it, where there is one.
+    /// Why, where that is not a matter of folders or the closed network.
+    pub reason: Option<String>,
+    /// The flag of the binary, or the line of policy, that would allow it, where there is one.
     pub allow: Option<String>,
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} `{}`", self.what, self.target)?;
-        match &self.allow {
-            Some(flag) => write!(f, " (allow it with `{flag}`)"),
-            None => write!(f, " (the network is closed to guests)"),
+        if let Some(reason) = &self.reason {
+            write!(f, ": {reason}")?;
+        }
+        match (&self.allow, &self.reason) {
+            (Some(flag), _) => write!(f, " (allow it with `{flag}`)"),
+            (None, None) => write!(f, " (the network is closed to guests)"),
+            (None, Some(_)) => Ok(()),
         }
     }
 }
@@ -43,6 +51,8 @@ pub enum RefusedAction {
     Resolve,
     /// Send an HTTP request.
     Request,
+    /// Call a tool.
+    Call,
 }
 
 impl fmt::Display for RefusedAction {
@@ -53,6 +63,7 @@ impl fmt::Display for RefusedAction {
             Self::Socket => "socket",
             Self::Resolve => "resolve",
             Self::Request => "request",
+            Self::Call => "call",
         })
     }
 }
@@ -63,7 +74,16 @@ pub(crate) struct Refusals(Arc<Mutex<Vec<Refused>>>);
 
 impl Refusals {
     pub(crate) fn add(&self, what: RefusedAction, target: String, allow: Option<String>) {
-        let refused = Refused { what, target, allow };
+        self.keep(Refused { what, target, reason: None, allow });
+    }
+
+    /// What the Gate denied is refused too.
+    pub(crate) fn add_denied_call(&self, tool: &str, denial: &Denial) {
+        let (reason, allow) = (Some(denial.reason.clone()), denial.allow.clone());
+        self.keep(Refused { what: RefusedAction::Call, target: tool.to_owned(), reason, allow });
+    }
+
+    fn keep(&self, refused: Refused) {
         tracing::debug!(%refused, "refused");
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() < MAX_KEPT && !all.contains(&refused) {

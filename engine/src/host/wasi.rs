@@ -1,4 +1,4 @@
-//! Which WASI interfaces are linked. This is the only place that links any.
+//! Which interfaces are linked for every component. What a component imports beside these is linked by `imports.rs`.
 //!
 //! | interface | why it is harmless, or what guards it |
 //! | --- | --- |
@@ -8,8 +8,10 @@
 //! | `wasi:cli/*` | arguments, environment and input are grants; output is counted and bounded |
 //! | `wasi:filesystem/*` | granted folders only; refusals are noted |
 //! | `wasi:sockets/*`, `wasi:http/*` | closed; attempts are noted |
+//! | `casemate:agent/tools` | each call goes through the Gate |
 
-use wasmtime::component::{HasData, Linker, ResourceTable};
+use casemate_host_bindings::agent;
+use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
@@ -24,7 +26,6 @@ use super::network::ClosedSockets;
 use super::random::BoundedRandom;
 
 /// What is linked, by package; the version is that of WASI 0.2.
-#[cfg(any(test, feature = "compiler"))]
 const OFFERED: &[(&str, &[&str])] = &[
     ("wasi:io", &["error", "poll", "streams"]),
     ("wasi:clocks", &["monotonic-clock", "wall-clock"]),
@@ -52,6 +53,11 @@ const OFFERED: &[(&str, &[&str])] = &[
     ("wasi:http", &["types", "outgoing-handler"]),
 ];
 
+/// What is linked of Casemate's own contract.
+const AGENT: &str = "casemate:agent/";
+const AGENT_INTERFACES: &[&str] = &["types", "tools"];
+const AGENT_VERSION: &str = "0.1.";
+
 struct Table;
 
 impl HasData for Table {
@@ -75,6 +81,8 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     add_cli(l)?;
     add_sockets(l)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
+    agent::types::add_to_linker::<Host, HasSelf<Host>>(l, |host| host)?;
+    agent::tools::add_to_linker::<Host, HasSelf<Host>>(l, |host| host)?;
     Ok(linker)
 }
 
@@ -102,9 +110,11 @@ fn add_sockets(l: &mut Linker<Host>) -> wasmtime::Result<()> {
 }
 
 /// Whether the import `name` is one that every sandbox gets.
-#[cfg(any(test, feature = "compiler"))]
 pub(crate) fn offers(name: &str) -> bool {
     let Some((interface, version)) = name.split_once('@') else { return false };
+    if let Some(interface) = interface.strip_prefix(AGENT) {
+        return version.starts_with(AGENT_VERSION) && AGENT_INTERFACES.contains(&interface);
+    }
     let Some((package, interface)) = interface.split_once('/') else { return false };
     version.starts_with("0.2.")
         && OFFERED.iter().any(|(offered, interfaces)| *offered == package && interfaces.contains(&interface))
@@ -135,6 +145,8 @@ mod tests {
                 assert!(added.is_err(), "{name} is not linked");
             }
         }
+        assert!(offers("casemate:agent/tools@0.1.0"));
+        assert!(!offers("casemate:agent/tools@0.2.0"));
         assert!(!offers("wasi:keyvalue/store@0.2.0"));
         assert!(!offers("wasi:io/streams@0.3.0"));
         assert!(is_later_wasi("wasi:cli/stdout@0.3.0"));

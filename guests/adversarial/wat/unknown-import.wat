@@ -1,11 +1,12 @@
-;; Wants two interfaces that nobody offers, one with a version and one without.
+;; Wants what nobody offers: a WASI interface that is not linked, one of Casemate's that does not exist, and a module.
 ;;
-;; Loading should name both, and say what could provide them; nothing should run.
+;; Loading should name all of them; nothing should run.
 (component
-  (import "acme:weather/forecast@1.0.0" (instance
-    (export "get-forecast" (func (param "city" string) (result string)))))
-  (import "acme:other/thing" (instance
+  (import "wasi:keyvalue/store@0.2.0" (instance
     (export "count" (func (result u32)))))
+  (import "casemate:agent/everything@0.1.0" (instance
+    (export "count" (func (result u32)))))
+  (import "code" (core module))
 
   (core module $code
     (func (export "answer") (result i32) (i32.const 42)))

@@ -1,0 +1,201 @@
+//! An exported function as a tool: each call runs in a fresh sandbox.
+
+use std::sync::Arc;
+
+use casemate_policy::{Grants, ToolSource};
+use futures_util::future::BoxFuture;
+
+use super::describe::{Export, whole};
+use super::{Component, Imports};
+use crate::call::{self, CallError, NotFound};
+use crate::effect::{Failure, Outcome};
+use crate::gate::{Invocation, Scope};
+use crate::limits::Limits;
+use crate::tool::{KnownFrom, Provide, Tool, ToolSignature, Toolset, Widening};
+
+/// A tool in the making, of a component's export. Each call of it is a fresh sandbox, which is granted nothing unless
+/// it is said here.
+#[derive(Clone)]
+#[must_use]
+pub struct ComponentTool {
+    component: Component,
+    export: String,
+    name: String,
+    means: Means,
+    limits: Limits,
+    imports: Option<Imports>,
+}
+
+/// What the sandbox of a component tool has.
+#[derive(Clone)]
+enum Means {
+    Own { grants: Arc<Grants>, tools: Toolset },
+    OfTheCaller,
+}
+
+impl Component {
+    /// An exported function as a tool, by any of the names that [`call`](Self::call) takes. Its own name is the short
+    /// one, unless [`named`](ComponentTool::named) otherwise.
+    pub fn tool(&self, export: &str) -> Result<ComponentTool, ExportError> {
+        let export = self.export(export)?;
+        if let Err(reason) = &export.signature {
+            return Err(ExportError::NotCallable { name: export.name.clone(), reason: reason.clone() });
+        }
+        Ok(ComponentTool {
+            component: self.clone(),
+            export: export.name.clone(),
+            name: export.name.clone(),
+            means: Means::Own { grants: Arc::new(Grants::none()), tools: Toolset::new() },
+            limits: Limits::default(),
+            imports: None,
+        })
+    }
+}
+
+impl ComponentTool {
+    /// Gives it another own name.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// What its sandbox reaches. It has to be within what its caller reaches: a call with a tool that would reach more
+    /// is refused before anything runs.
+    pub fn grants(mut self, grants: Grants) -> Self {
+        let tools = self.own_tools();
+        self.means = Means::Own { grants: Arc::new(grants), tools };
+        self
+    }
+
+    /// The tools that its sandbox sees; it may call those that its grants list.
+    pub fn tools(mut self, tools: Toolset) -> Self {
+        let grants = match self.means {
+            Means::Own { grants, .. } => grants,
+            Means::OfTheCaller => Arc::new(Grants::none()),
+        };
+        self.means = Means::Own { grants, tools };
+        self
+    }
+
+    /// Lets its sandbox reach and see whatever the one that calls it does, in the place of grants and tools of its own.
+    pub fn inheriting(mut self) -> Self {
+        self.means = Means::OfTheCaller;
+        self
+    }
+
+    /// How much each call may use.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What serves the functions that the component imports.
+    pub fn imports(mut self, imports: Imports) -> Self {
+        self.imports = Some(imports);
+        self
+    }
+
+    fn own_tools(&self) -> Toolset {
+        match &self.means {
+            Means::Own { tools, .. } => tools.clone(),
+            Means::OfTheCaller => Toolset::new(),
+        }
+    }
+
+    fn found(&self) -> Result<&Export, NotFound> {
+        self.component.export(&self.export)
+    }
+
+    /// The tools that serve its component's imports; what is not bound is found out when the tool is called.
+    fn served(&self) -> Result<Arc<[Tool]>, CallError> {
+        call::bound(&self.component, self.imports.as_ref())
+    }
+}
+
+impl From<ComponentTool> for Tool {
+    fn from(tool: ComponentTool) -> Self {
+        let source = ToolSource::Export { component: tool.component.hash().to_string(), export: tool.export.clone() };
+        let schemas = tool.found().map_or_else(|_| Default::default(), Export::schemas);
+        let description = tool.found().ok().and_then(|export| export.description.clone()).unwrap_or_default();
+        Self::provided(tool.name.clone(), source, schemas, tool).description(description)
+    }
+}
+
+impl Provide for ComponentTool {
+    fn provide(&self, invocation: Invocation) -> BoxFuture<'static, Outcome> {
+        let (component, limits) = (self.component.clone(), self.limits);
+        let prepared = self.served().and_then(|imports| {
+            let scope = self.scope(invocation.scope(), imports);
+            let export = self.found()?;
+            call::nested(&component, export, invocation.input(), scope, limits)
+        });
+        match prepared {
+            Ok(running) => Box::pin(async move { outcome(running.await) }),
+            Err(error) => Box::pin(std::future::ready(outcome(Err(error)))),
+        }
+    }
+
+    fn signature(&self) -> Result<ToolSignature, String> {
+        let export = self.found().map_err(|error| error.to_string())?;
+        let signature = export.signature.clone()?;
+        Ok(ToolSignature {
+            parameters: signature.parameters.clone(),
+            result: signature.returns.shape(),
+            known_from: KnownFrom::Wit,
+        })
+    }
+
+    fn narrows(&self, caller: &Grants) -> Result<(), Widening> {
+        let Means::Own { grants, tools } = &self.means else { return Ok(()) };
+        caller.check_covers(grants).map_err(|widened| Widening { tool: self.name.clone(), widened })?;
+        tools.tools().try_for_each(|(_, tool)| tool.narrows(grants))
+    }
+}
+
+impl ComponentTool {
+    fn scope(&self, caller: &Scope, imports: Arc<[Tool]>) -> Scope {
+        match &self.means {
+            Means::Own { grants, tools } => caller.child(grants.clone(), tools.clone(), imports),
+            Means::OfTheCaller => caller.child(caller.authority().clone(), caller.tools().clone(), imports),
+        }
+    }
+}
+
+fn outcome(result: Result<serde_json::Value, CallError>) -> Outcome {
+    match result {
+        Ok(value) => Outcome::Result(value.into()),
+        Err(CallError::Tool(error)) => Outcome::Failed(Failure { message: error.to_string(), value: error.value }),
+        Err(CallError::InvalidInput(error)) => Outcome::InvalidInput(error.to_string()),
+        Err(CallError::LimitExceeded(limit)) => Outcome::LimitExceeded(limit),
+        Err(CallError::Cancelled) => Outcome::Cancelled,
+        // What it was refused is its own affair; its caller gets its account.
+        Err(CallError::Denied(denied)) => outcome(Err(*denied.cause)),
+        Err(error) => Outcome::Failed(Failure::new(error.to_string())),
+    }
+}
+
+/// Why a component's export cannot be a tool.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// There is none of that name.
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    /// It cannot be called with JSON.
+    #[error("`{name}` cannot be a tool: {reason}")]
+    NotCallable {
+        /// The export.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl Export {
+    fn schemas(&self) -> (serde_json::Value, serde_json::Value) {
+        self.signature.as_ref().map_or_else(
+            |_| Default::default(),
+            |signature| (whole(signature.input_schema()), whole(signature.returns.schema())),
+        )
+    }
+}

@@ -1,0 +1,300 @@
+//! What passes the Gate, as those who watch see it.
+//!
+//! Nobody who watches can hold up a guest or each other: each has a bounded queue, and one whose queue is full is
+//! closed.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use casemate_policy::{Rule, ToolSource};
+use futures_util::Stream;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::call::ErrorKind;
+
+/// Something that happened at a Gate. One happening is one event.
+///
+/// As JSON: `{"sequence": 3, "type": "tool_call", "data": {…}, "at": "2026-01-31T12:00:00.000000Z"}`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Event {
+    /// The number of the event at its Gate, from 1 without holes.
+    pub sequence: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+    /// When.
+    #[serde(serialize_with = "as_timestamp")]
+    pub at: SystemTime,
+}
+
+/// What happened. `id` tells effects apart; `tool` is the tool's own name; what is marked by
+/// [`Tool::redact`](crate::Tool::redact) shows as `"[redacted]"`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A call was admitted and begins.
+    ToolCall {
+        /// Which effect.
+        id: u64,
+        /// Which tool.
+        tool: String,
+        /// Where the tool comes from.
+        source: ToolSource,
+        /// Its input.
+        input: Arc<Value>,
+        /// The id of the principal on whose behalf.
+        principal: String,
+        /// How deep in its tree of calls, from 1.
+        depth: u32,
+        /// The version of the policy that allowed it, where there is one.
+        policy: Option<String>,
+        /// The rules that allowed it.
+        rules: Vec<Rule>,
+    },
+    /// A call was not admitted: a grant is missing, or a rule forbids it.
+    Denied {
+        /// Which effect.
+        id: u64,
+        /// Which tool; the name that was asked for where there is none.
+        tool: String,
+        /// The input.
+        input: Arc<Value>,
+        /// The id of the principal on whose behalf.
+        principal: String,
+        /// Why, as the guest is told.
+        reason: String,
+        /// The rules that denied it; none where a grant is missing.
+        rules: Vec<Rule>,
+        /// The version of the policy that denied it, where one did.
+        policy: Option<String>,
+        /// What a person could do about it: a flag of the binary, or a line of policy.
+        allow: Option<String>,
+    },
+    /// A person is asked.
+    ApprovalRequired {
+        /// Which effect.
+        id: u64,
+        /// The approval's number, for answering.
+        approval: u64,
+        /// Which tool.
+        tool: String,
+        /// Where the tool comes from.
+        source: ToolSource,
+        /// The input to which the approval is bound.
+        input: Arc<Value>,
+        /// What the person is asked.
+        question: String,
+        /// The rules that ask; none where the grant does.
+        rules: Vec<Rule>,
+    },
+    /// A person said yes.
+    Approved {
+        /// Which effect.
+        id: u64,
+        /// The approval's number.
+        approval: u64,
+        /// Which tool.
+        tool: String,
+        /// The input as the person changed it, if so.
+        edited: Option<Arc<Value>>,
+    },
+    /// A person said no, or nobody answered in time.
+    Rejected {
+        /// Which effect.
+        id: u64,
+        /// The approval's number.
+        approval: u64,
+        /// Which tool.
+        tool: String,
+        /// Why.
+        reason: String,
+    },
+    /// A tool gave a result.
+    ToolResult {
+        /// Which effect.
+        id: u64,
+        /// Which tool.
+        tool: String,
+        /// The result.
+        output: Arc<Value>,
+        /// How long the tool took, in microseconds.
+        #[serde(rename = "duration_us", serialize_with = "as_micros")]
+        duration: Duration,
+    },
+    /// A call has no result: the tool failed, a limit or budget was reached, or it was stopped.
+    Error {
+        /// Which effect.
+        id: u64,
+        /// Which tool.
+        tool: String,
+        /// What sort of end it was.
+        kind: ErrorKind,
+        /// What the guest is told.
+        message: String,
+    },
+}
+
+/// Hands events to whoever watches; clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Events(Arc<Hub>);
+
+#[derive(Default)]
+struct Hub {
+    state: Mutex<State>,
+    watching: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    sequence: u64,
+    watchers: Vec<Watcher>,
+}
+
+struct Watcher {
+    queue: mpsc::Sender<Arc<Event>>,
+    closed_after: Arc<AtomicU64>,
+}
+
+impl Events {
+    /// Numbers an event and hands it on; it is made only where somebody watches.
+    pub(crate) fn publish(&self, kind: impl FnOnce() -> EventKind) {
+        let kind = (self.0.watching.load(Ordering::Acquire) > 0).then(kind);
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.sequence += 1;
+        let Some(kind) = kind else { return };
+        let event = Arc::new(Event { sequence: state.sequence, kind, at: SystemTime::now() });
+        state.watchers.retain(|watcher| watcher.offer(&event));
+        self.0.watching.store(state.watchers.len(), Ordering::Release);
+    }
+
+    pub(crate) fn subscribe(&self, capacity: usize) -> Subscription {
+        let (queue, receiver) = mpsc::channel(capacity.max(1));
+        let closed_after = Arc::new(AtomicU64::new(OPEN));
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.watchers.push(Watcher { queue, closed_after: closed_after.clone() });
+        self.0.watching.store(state.watchers.len(), Ordering::Release);
+        Subscription { receiver, closed_after }
+    }
+}
+
+const OPEN: u64 = u64::MAX;
+
+impl Watcher {
+    /// Whether it goes on watching.
+    fn offer(&self, event: &Arc<Event>) -> bool {
+        match self.queue.try_send(event.clone()) {
+            Ok(()) => true,
+            Err(TrySendError::Closed(_)) => false,
+            Err(TrySendError::Full(_)) => {
+                self.closed_after.store(event.sequence - 1, Ordering::Release);
+                false
+            }
+        }
+    }
+}
+
+/// The events of a Gate from a moment on, in order; also a [`Stream`].
+///
+/// What does not fit its queue closes it: the events in the queue still come, then [`Overflowed`], then the end.
+#[derive(Debug)]
+pub struct Subscription {
+    receiver: mpsc::Receiver<Arc<Event>>,
+    closed_after: Arc<AtomicU64>,
+}
+
+/// A subscription was closed because its events were not taken in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("events came faster than they were taken: the last one kept is number {last}")]
+#[non_exhaustive]
+pub struct Overflowed {
+    /// The sequence of the last event before the gap.
+    pub last: u64,
+}
+
+impl Subscription {
+    /// The next event; `None` once the Gate is gone, or after the subscription overflowed.
+    pub async fn next(&mut self) -> Option<Result<Arc<Event>, Overflowed>> {
+        let event = self.receiver.recv().await;
+        self.or_overflow(event)
+    }
+
+    /// The next event, if it is there already.
+    pub fn try_next(&mut self) -> Option<Result<Arc<Event>, Overflowed>> {
+        let event = self.receiver.try_recv().ok();
+        if event.is_none() && !self.receiver.is_closed() {
+            return None;
+        }
+        self.or_overflow(event)
+    }
+
+    fn or_overflow(&self, event: Option<Arc<Event>>) -> Option<Result<Arc<Event>, Overflowed>> {
+        event.map(Ok).or_else(|| {
+            let last = self.closed_after.swap(OPEN, Ordering::AcqRel);
+            (last != OPEN).then_some(Err(Overflowed { last }))
+        })
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Result<Arc<Event>, Overflowed>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.receiver.poll_recv(cx).map(|event| self.or_overflow(event))
+    }
+}
+
+fn as_timestamp<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    match jiff::Timestamp::try_from(*at) {
+        Ok(timestamp) => serializer.collect_str(&format_args!("{timestamp:.6}")),
+        Err(error) => Err(serde::ser::Error::custom(error)),
+    }
+}
+
+fn as_micros<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn something() -> EventKind {
+        EventKind::Error { id: 1, tool: "a".into(), kind: ErrorKind::Cancelled, message: String::new() }
+    }
+
+    #[test]
+    fn a_subscriber_that_never_reads_is_closed_and_holds_up_nobody() {
+        let events = Events::default();
+        let (mut idle, mut busy) = (events.subscribe(2), events.subscribe(10));
+        for _ in 0..5 {
+            events.publish(something);
+        }
+        let sequences: Vec<_> = std::iter::from_fn(|| idle.try_next()).map(|event| event.map(|e| e.sequence)).collect();
+        assert_eq!(sequences, [Ok(1), Ok(2), Err(Overflowed { last: 2 })]);
+        let sequences: Vec<_> = std::iter::from_fn(|| busy.try_next()).map(|event| event.map(|e| e.sequence)).collect();
+        assert_eq!(sequences, (1..=5).map(Ok).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_event_has_the_shape_that_watchers_know() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
+        let event = Event { sequence: 7, kind: something(), at };
+        assert_eq!(
+            serde_json::to_value(event).unwrap(),
+            serde_json::json!({
+                "sequence": 7,
+                "type": "error",
+                "data": {"id": 1, "tool": "a", "kind": "cancelled", "message": ""},
+                "at": "1970-01-01T00:00:01.500000Z",
+            })
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! Asking a person about exactly one effect.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use casemate_policy::{Annotations, Rule, ToolIdentity};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::json::ArgumentsHash;
+
+/// A question to a person about exactly one effect: that tool with those arguments, under that policy. The answer is
+/// used once, for this effect and no other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ApprovalRequest {
+    /// What tells this approval from all others of its Gate.
+    pub id: u64,
+    /// Which tool.
+    pub tool: ToolIdentity,
+    /// What the tool says of itself.
+    pub annotations: Annotations,
+    /// The arguments, in full.
+    pub input: Arc<Value>,
+    /// The hash of exactly these arguments.
+    pub hash: ArgumentsHash,
+    /// What is asked.
+    pub question: String,
+    /// The rules that ask; none where the grant does.
+    pub rules: Vec<Rule>,
+    /// The version of the policy under which it is asked, where there is one.
+    pub policy: Option<String>,
+    /// The id of the principal on whose behalf.
+    pub principal: String,
+    /// When an answer comes too late.
+    #[serde(skip)]
+    pub expires: SystemTime,
+}
+
+/// A person's answer.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// Yes, exactly so.
+    Approve,
+    /// Yes, but with these arguments instead. They are recorded as the person's, and policy decides them afresh: a
+    /// deny stands.
+    ApproveEdited(Value),
+    /// No.
+    Reject {
+        /// Why, in words fit for whoever asked, a model included.
+        reason: String,
+    },
+}
+
+/// What [`Approver::ask`] answers with, when a person has.
+pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// Asks people. The future is dropped when the one who asks is gone, or when the approval expires.
+pub trait Approver: Send + Sync {
+    /// Asks about one effect.
+    fn ask(&self, request: ApprovalRequest) -> AnswerFuture;
+}
+
+impl<F, A> Approver for F
+where
+    F: Fn(ApprovalRequest) -> A + Send + Sync,
+    A: Future<Output = Answer> + Send + 'static,
+{
+    fn ask(&self, request: ApprovalRequest) -> AnswerFuture {
+        Box::pin(self(request))
+    }
+}
+
+/// An approver that keeps questions until somebody lists and answers them; clones are the same.
+///
+/// Questions live in memory, and go away with whoever asked.
+#[derive(Clone, Default)]
+pub struct PendingApprovals(Arc<Mutex<BTreeMap<u64, Pending>>>);
+
+struct Pending {
+    request: ApprovalRequest,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl PendingApprovals {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All questions without an answer, oldest first.
+    pub fn list(&self) -> Vec<ApprovalRequest> {
+        self.lock().values().map(|pending| pending.request.clone()).collect()
+    }
+
+    /// Says yes.
+    pub fn approve(&self, id: u64) -> Result<(), NotPending> {
+        self.answer(id, Answer::Approve)
+    }
+
+    /// Says yes to other arguments; see [`Answer::ApproveEdited`].
+    pub fn approve_edited(&self, id: u64, input: Value) -> Result<(), NotPending> {
+        self.answer(id, Answer::ApproveEdited(input))
+    }
+
+    /// Says no.
+    pub fn reject(&self, id: u64, reason: impl Into<String>) -> Result<(), NotPending> {
+        self.answer(id, Answer::Reject { reason: reason.into() })
+    }
+
+    fn answer(&self, id: u64, answer: Answer) -> Result<(), NotPending> {
+        let pending = self.lock().remove(&id).ok_or(NotPending { id })?;
+        pending.answer.send(answer).map_err(|_| NotPending { id })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Pending>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Approver for PendingApprovals {
+    fn ask(&self, request: ApprovalRequest) -> AnswerFuture {
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked { all: self.clone(), id: request.id };
+        self.lock().insert(request.id, Pending { request, answer });
+        Box::pin(async move {
+            let _asked = asked;
+            answered.await.unwrap_or_else(|_| Answer::Reject { reason: "the question was withdrawn".to_owned() })
+        })
+    }
+}
+
+impl fmt::Debug for PendingApprovals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.lock().keys()).finish()
+    }
+}
+
+/// Withdraws the question when nobody waits for its answer any more.
+struct Asked {
+    all: PendingApprovals,
+    id: u64,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.id);
+    }
+}
+
+/// No approval of that number waits for an answer: it was answered, expired, was withdrawn, or never was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("approval {id} waits for no answer: it was answered, expired or withdrawn")]
+#[non_exhaustive]
+pub struct NotPending {
+    /// Its number.
+    pub id: u64,
+}

@@ -1,0 +1,122 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::Tool;
+
+/// The tools that one sandbox sees, under the names it sees them. What it may call of them is what it is granted.
+///
+/// ```
+/// use casemate::{Tool, Toolset};
+///
+/// # fn main() -> Result<(), casemate::ToolsetError> {
+/// # #[derive(serde::Deserialize, schemars::JsonSchema)] struct Nothing {}
+/// let now = Tool::new("clock-now", |_: Nothing| async { Ok::<_, String>(12) });
+/// let tools = Toolset::new().with(now)?.renamed("clock-now", "now")?;
+/// assert_eq!(tools.names().collect::<Vec<_>>(), ["now"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Toolset(Arc<BTreeMap<String, Tool>>);
+
+impl Toolset {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a tool under its own name.
+    pub fn with(self, tool: impl Into<Tool>) -> Result<Self, ToolsetError> {
+        let tool = tool.into();
+        let name = tool.name().to_owned();
+        self.add(name, tool)
+    }
+
+    /// Shows the tool `from` as `to`. Its own name stays what it was, and grants and rules know it by that.
+    pub fn renamed(mut self, from: &str, to: impl Into<String>) -> Result<Self, ToolsetError> {
+        let tool = Arc::make_mut(&mut self.0).remove(from);
+        let tool = tool.ok_or_else(|| ToolsetError::Missing { name: from.to_owned() })?;
+        self.add(to.into(), tool)
+    }
+
+    /// Leaves out all tools for which `keep` says no; it gets the shown name and the tool.
+    #[must_use]
+    pub fn filtered(mut self, mut keep: impl FnMut(&str, &Tool) -> bool) -> Self {
+        Arc::make_mut(&mut self.0).retain(|name, tool| keep(name, tool));
+        self
+    }
+
+    /// The shown names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The tools by their shown names, sorted.
+    pub fn tools(&self) -> impl Iterator<Item = (&str, &Tool)> {
+        self.0.iter().map(|(name, tool)| (name.as_str(), tool))
+    }
+
+    /// The tool that is shown under that name. Names are compared byte by byte.
+    pub fn get(&self, name: &str) -> Option<&Tool> {
+        self.0.get(name)
+    }
+
+    fn add(mut self, name: String, tool: Tool) -> Result<Self, ToolsetError> {
+        for name in [name.as_str(), tool.name()] {
+            check_name(name)?;
+        }
+        if self.0.contains_key(&name) {
+            return Err(ToolsetError::Duplicate { name });
+        }
+        let namesake = self.0.values().find(|other| other.name() == tool.name() && other.identity() != tool.identity());
+        if let Some(other) = namesake {
+            return Err(ToolsetError::Duplicate { name: other.name().to_owned() });
+        }
+        Arc::make_mut(&mut self.0).insert(name, tool);
+        Ok(self)
+    }
+}
+
+impl fmt::Debug for Toolset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter()).finish()
+    }
+}
+
+const LONGEST_NAME: usize = 128;
+
+/// Names that look alike are the same: no letters but those of ASCII.
+pub(crate) fn check_name(name: &str) -> Result<(), ToolsetError> {
+    let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/@#".contains(&byte);
+    if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(sound) {
+        return Err(ToolsetError::Name { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// Why a set of tools cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ToolsetError {
+    /// Two tools would have one name.
+    #[error("two tools would be `{name}`: give one another name where it is made")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// There is nothing to rename.
+    #[error("there is no tool `{name}` to rename")]
+    Missing {
+        /// The name.
+        name: String,
+    },
+    /// Not a name for a tool.
+    #[error(
+        "`{name}` cannot be the name of a tool: it takes 1 to 128 of the letters A-Z and a-z, digits, and `_-.:/@#`"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+}
