@@ -433,7 +433,7 @@ impl Scope {
         match tokio::time::timeout(time, asking).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_panic)) => reject("the approver failed".to_owned()),
-            Err(_) => reject(format!("nobody answered within {} seconds", time.as_secs())),
+            Err(_) => reject(format!("nobody answered within {time:?}")),
         }
     }
 

@@ -36,6 +36,7 @@
 //! | `compiler` | yes | compiling components; without it only what `casemate component compile` made is loaded, by [`Engine::load_compiled`] |
 //! | `cache` | yes | keeping compiled components on disk: `EngineBuilder::cache` |
 //! | `wat` | yes | loading WebAssembly text |
+//! | `cedar` | no | rules in Cedar: `CedarPolicy` |
 //! | `toolbox` | no | the component `TOOLBOX`: files, search and edits |
 //!
 //! # What it does to the process
@@ -88,6 +89,11 @@ pub use casemate_host_bindings::InvalidValue;
 pub use casemate_policy::{
     Access, Annotations, Decision, DocumentError, Folder, GrantError, Grants, Policy, Principal, PrincipalParent,
     Query, Rule, ToolFacts, ToolGrant, ToolIdentity, ToolSource, Verdict, Widened,
+};
+#[cfg(feature = "cedar")]
+pub use casemate_policy::{
+    CedarPolicy, Hidden, HiddenInput, Place, PolicyErrors, PolicyFault, PolicyProblem, PolicySource, Presence,
+    ToolInputs, VisibleInput,
 };
 
 /// The toolbox: a component that reads, writes, edits, finds and lists files in the folders it is granted.
