@@ -16,6 +16,8 @@
 //! # Ok::<(), casemate_policy::GrantError>(())
 //! ```
 
+#[cfg(feature = "cedar")]
+mod cedar;
 mod decision;
 mod document;
 mod folder;
@@ -23,6 +25,11 @@ mod grant;
 mod principal;
 mod tool;
 
+#[cfg(feature = "cedar")]
+pub use cedar::{
+    CedarPolicy, Hidden, HiddenInput, Place, PolicyErrors, PolicyFault, PolicyProblem, PolicySource, Presence,
+    ToolInputs, VisibleInput,
+};
 pub use decision::{Decision, Policy, Query, Rule, Verdict};
 pub use document::DocumentError;
 pub use folder::{Access, Folder};

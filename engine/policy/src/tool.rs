@@ -14,10 +14,10 @@ pub struct ToolIdentity {
     pub source: ToolSource,
 }
 
-/// `refund (closure)`
+/// `refund (closure)`; of a hash only the first digits are shown.
 impl fmt::Display for ToolIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.name, self.source)
+        write!(f, "{} ({:#})", self.name, self.source)
     }
 }
 
@@ -37,12 +37,15 @@ pub enum ToolSource {
     },
 }
 
-/// `closure`, or `HASH#export` with the first digits of the hash.
+/// `closure`, or `HASH#export`; in the alternate form (`{:#}`) with the first digits of the hash only.
 impl fmt::Display for ToolSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closure => f.write_str("closure"),
-            Self::Export { component, export } => write!(f, "{}#{export}", component.get(..12).unwrap_or(component)),
+            Self::Export { component, export } => {
+                let digits = if f.alternate() { component.get(..12) } else { None };
+                write!(f, "{}#{export}", digits.unwrap_or(component))
+            }
         }
     }
 }
