@@ -8,6 +8,7 @@
 //! | `grants` | what a guest sees of what it was granted, and the toolbox at work |
 //! | `tools` | tools of all makers, called both ways, and sets of them |
 //! | `gate` | the steps of the Gate, each where it alone says no; approvals, budgets and events |
+//! | `policy` | rules in Cedar, with real guests that try to slip them |
 //! | `escapes` | each way out of a sandbox, tried: what the guest saw, what was reported, and the world unchanged |
 //! | `engine` | slots, queues, placement, and what is `Send` and `Sync` |
 //! | `executor` | guests beside other tasks, on each kind of runtime and without one |
@@ -35,4 +36,5 @@ mod executor;
 mod gate;
 mod grants;
 mod limits;
+mod policy;
 mod tools;

@@ -34,8 +34,10 @@ fn tools() -> Vec<ToolFacts> {
         closure("delete_file", Annotations { destructive: true, ..writes }, json!({"path": text}), json!(["path"])),
     ];
     let mut convert = closure("convert", reads, json!({"from": text}), json!(["from"]));
-    convert.identity.source =
-        ToolSource::Export { component: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".into(), export: "convert".into() };
+    convert.identity.source = ToolSource::Export {
+        component: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".into(),
+        export: "convert".into(),
+    };
     tools.push(convert);
     tools
 }

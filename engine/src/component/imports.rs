@@ -173,6 +173,11 @@ impl Imports {
         unbound.map(|(function, _)| function.name())
     }
 
+    /// The tools that serve them.
+    pub fn tools(&self) -> impl Iterator<Item = &Tool> {
+        self.bound.iter().flatten()
+    }
+
     pub(crate) fn tools_for(&self, component: &Component) -> Result<Arc<[Tool]>, Unbound> {
         let of_another = self.component != component.hash();
         if of_another {

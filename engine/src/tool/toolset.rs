@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use casemate_policy::ToolFacts;
+
 use super::Tool;
 
 /// The tools that one sandbox sees, under the names it sees them. What it may call of them is what it is granted.
@@ -55,6 +57,11 @@ impl Toolset {
     /// The tools by their shown names, sorted.
     pub fn tools(&self) -> impl Iterator<Item = (&str, &Tool)> {
         self.0.iter().map(|(name, tool)| (name.as_str(), tool))
+    }
+
+    /// What rules can know of them: what a policy is compiled for.
+    pub fn facts(&self) -> Vec<ToolFacts> {
+        self.0.values().map(|tool| tool.facts().clone()).collect()
     }
 
     /// The tool that is shown under that name. Names are compared byte by byte.
