@@ -306,13 +306,13 @@ impl Scope {
     /// The steps in order. What is not admitted is recorded, and its outcome is the answer.
     async fn admit(&self, mut effect: Effect) -> Result<Permit, Outcome> {
         self.check_depth(&effect)?;
-        let granted = self.check_grant(&effect)?;
+        let question = self.check_grant(&effect)?;
         // INVARIANT: the answer is bound to the version of the policy under which it was asked.
         let mut answered_under = None;
         let ruling = loop {
             let ruling = self.rule(&effect)?;
             self.settle_limit(&effect, self.inner.account.check(effect.tool.name(), text_len(&effect.input)))?;
-            let questions: Vec<_> = granted.question.iter().chain(&ruling.question).cloned().collect();
+            let questions: Vec<_> = question.iter().chain(&ruling.question).cloned().collect();
             let version = ruling.version();
             if questions.is_empty() || answered_under.as_ref() == Some(&version) {
                 break ruling;
@@ -342,15 +342,14 @@ impl Scope {
         self.settle_limit(effect, self.inner.account.check_depth(self.inner.depth))
     }
 
-    fn check_grant(&self, effect: &Effect) -> Result<Granted, Outcome> {
+    /// What a person is asked before each call, if that was granted so.
+    fn check_grant(&self, effect: &Effect) -> Result<Option<String>, Outcome> {
         let name = effect.tool.name();
-        match self.inner.reach.find_tool(name) {
-            Some(grant) => Ok(Granted { question: grant.question().map(str::to_owned) }),
-            None => {
-                let denial = Denial::new(format!("the tool `{name}` is not granted"));
-                Err(self.deny(effect, Denial { allow: Some(format!("--allow-tool {name}")), ..denial }, None))
-            }
+        if let Some(grant) = self.inner.reach.find_tool(name) {
+            return Ok(grant.question().map(str::to_owned));
         }
+        let denial = Denial::new(format!("the tool `{name}` is not granted"));
+        Err(self.deny(effect, Denial { allow: Some(format!("--allow-tool {name}")), ..denial }, None))
     }
 
     fn rule(&self, effect: &Effect) -> Result<Ruling, Outcome> {
@@ -474,11 +473,6 @@ impl Scope {
     fn record_of(&self, id: u64, tool: &str) -> Record {
         Record::new(self.inner.gate.events().clone(), self.inner.account.clone(), id, tool)
     }
-}
-
-/// What the grants say of an effect that they cover.
-struct Granted {
-    question: Option<String>,
 }
 
 /// What the policy says of an effect that it does not deny.

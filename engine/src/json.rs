@@ -79,7 +79,9 @@ fn canonical(value: &Value, out: &mut blake3::Hasher) {
         Value::String(string) => text(string, out),
         Value::Array(items) => {
             out.update(b"[");
-            items.iter().for_each(|item| canonical(item, out));
+            for item in items {
+                canonical(item, out);
+            }
             out.update(b"]");
         }
         Value::Object(members) => {

@@ -211,10 +211,10 @@ impl Reader<'_> {
                 cases.push(self.case(choice)?);
             }
         }
-        Ok(match cases.iter().all(|(_, payload)| payload.is_none()) {
-            true => Shape::Enum(cases.into_iter().map(|(name, _)| name).collect()),
-            false => Shape::Variant(cases),
-        })
+        if cases.iter().any(|(_, payload)| payload.is_some()) {
+            return Ok(Shape::Variant(cases));
+        }
+        Ok(Shape::Enum(cases.into_iter().map(|(name, _)| name).collect()))
     }
 
     fn case(&mut self, choice: &Value) -> Result<(String, Option<Shape>), NotWit> {

@@ -73,7 +73,7 @@ fn an_argument_past_a_rule() {
         (r#"{"\u0061mount":101}"#, "denied: refunds end at 100"),
         (r#"{"amоunt":101}"#, "denied: "),
         (r#"{"amount":1,"amount":101}"#, "invalid-input: "),
-        (r#"[101]"#, "denied: "),
+        ("[101]", "denied: "),
     ] {
         let (said, count) = try_refund(UP_TO_100, input);
         assert!(said.starts_with(answer), "{input}: {said}");

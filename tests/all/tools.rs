@@ -355,14 +355,20 @@ fn an_import_that_nothing_serves_is_said_before_anything_runs() {
     assert!(error.contains("is not served: there is no tool `forecast#"), "{error}");
 }
 
+#[derive(Deserialize, JsonSchema)]
+struct Line {
+    text: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Number {
+    n: u32,
+}
+
 #[test]
 fn functions_that_stand_alone_cannot_fail_or_are_none_are_imports_too() {
     let lines = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let kept = lines.clone();
-    #[derive(Deserialize, JsonSchema)]
-    struct Line {
-        text: String,
-    }
     let log = Tool::new("log", move |Line { text }: Line| {
         kept.lock().unwrap().push(text);
         async { Ok::<_, String>(()) }
@@ -372,10 +378,6 @@ fn functions_that_stand_alone_cannot_fail_or_are_none_are_imports_too() {
     assert_eq!(value(plain.call("run", json!({})).imports(imports).grants(granted(&["log"]))), Value::Null);
     assert_eq!(*lines.lock().unwrap(), ["hello"]);
 
-    #[derive(Deserialize, JsonSchema)]
-    struct Number {
-        n: u32,
-    }
     let double = Tool::new("double", |Number { n }: Number| async move { n.checked_mul(2).ok_or("too much") });
     let infallible = load(engine(), wat!("imports-infallible"));
     let imports = infallible.imports().function("double", double).unwrap();
@@ -409,7 +411,7 @@ fn a_limit_of_a_component_tool_is_the_tools_own() {
     let spin = crate::support::adversarial()
         .tool("spin")
         .unwrap()
-        .limits(limits().fuel(u64::MAX / 4).unwrap().wall_time(std::time::Duration::from_secs(600)).unwrap().build());
+        .limits(limits().fuel(u64::MAX / 4).unwrap().wall_time(std::time::Duration::from_mins(10)).unwrap().build());
     let call = try_tool("spin", &json!({})).tools(Toolset::new().with(spin).unwrap()).grants(granted(&["spin"]));
     let limits = limits().wall_time(std::time::Duration::from_millis(50)).unwrap().build();
     exceeds(call.limits(limits), LimitKind::WallTime, 50);

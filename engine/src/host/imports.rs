@@ -59,7 +59,7 @@ fn call(
 ) -> impl Future<Output = (Outcome, usize)> + Send + use<> {
     let host = store.data_mut();
     host.serving();
-    let (refusals, called, most) = (host.refusals.clone(), import.name(), host.host_call_bytes);
+    let (refusals, called, most) = (host.refusals.clone(), import.name(), host.copy_limit);
     let answer = host.handover.run(host.scope.call_import(index, input(import, parameters)));
     async move {
         let outcome = answer.await.unwrap_or(Outcome::Cancelled);
