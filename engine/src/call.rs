@@ -21,7 +21,7 @@ use crate::gate::{Budget, Gate, Outermost, Scope};
 use crate::host::{Host, Output, Refused, Sink, Stream};
 use crate::limits::Limits;
 use crate::sandbox::{self, Ended, Plan, Work};
-use crate::tool::{Tool, Toolset};
+use crate::tool::{OwnNames, Tool, Toolset};
 
 use input::Input;
 pub use outcome::{CallError, CallReport, CapturedOutput, Denied, ErrorKind, Frame, NotFound, ToolError, Trap};
@@ -184,9 +184,12 @@ impl Call {
 
     fn plan(self) -> Result<(Plan, Option<Signal>), CallError> {
         let imports = bound(&self.component, self.imports.as_ref())?;
-        let tools = self.tools.tools().map(|(_, tool)| tool).chain(imports.iter());
-        for tool in tools {
-            tool.narrows(&self.grants)?;
+        let tools = || self.tools.tools().map(|(_, tool)| tool).chain(imports.iter());
+        tools().try_for_each(|tool| tool.narrows(&self.grants))?;
+        if !imports.is_empty() {
+            // Each of the two is sound in itself.
+            let mut own_names = OwnNames::default();
+            tools().try_for_each(|tool| own_names.add(tool))?;
         }
         let authority = Arc::new(self.grants);
         let reach = match self.narrowed {

@@ -29,6 +29,33 @@ pub(crate) enum Outcome {
     Cancelled,
 }
 
+impl Outcome {
+    /// The name of its case, as `error` in `casemate:agent/types` has it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Result(_) => "result",
+            Self::Denied(_) => "denied",
+            Self::NotFound(_) => "not-found",
+            Self::InvalidInput(_) => "invalid-input",
+            Self::LimitExceeded(_) => "limit-exceeded",
+            Self::Failed(_) => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// What a guest is told.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::Result(_) => "it has a result".to_owned(),
+            Self::Denied(denial) => denial.reason.clone(),
+            Self::NotFound(text) | Self::InvalidInput(text) => text.clone(),
+            Self::LimitExceeded(limit) => limit.to_string(),
+            Self::Failed(failure) => failure.message.clone(),
+            Self::Cancelled => "it was stopped before its end".to_owned(),
+        }
+    }
+}
+
 /// The Gate's "no".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Denial {

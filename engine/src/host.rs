@@ -45,6 +45,8 @@ pub struct Host {
     copy_limit: usize,
     scope: Scope,
     handover: Handover,
+    /// Fuel for work of ours that the guest has not paid yet.
+    owed: u64,
     phase: Phase,
 }
 
@@ -94,6 +96,7 @@ impl Host {
             copy_limit: limits.host_call_bytes,
             scope: scope.clone(),
             handover: Handover::default(),
+            owed: 0,
             phase: Phase::Starting,
         })
     }
@@ -107,14 +110,24 @@ impl Host {
         &self.handover
     }
 
+    /// Has the guest pay for work that grows with what it asks for: about as much as if it had done it itself.
+    fn charge(&mut self, bytes: usize) {
+        const EACH: u64 = 1_000;
+        self.owed = self.owed.saturating_add(EACH).saturating_add(bytes as u64);
+    }
+
     /// Every host function asks for its state first, once its arguments are copied.
     fn serving(&mut self) {
         self.phase = Phase::Serving;
     }
 }
 
-/// Bounds what is copied: a result by one limit, what passes through a host call by another.
-pub(crate) fn on_transition(mut store: StoreContextMut<'_, Host>, transition: CallHook, limits: (usize, usize)) {
+/// Bounds what is copied, a result by one limit, what passes through a host call by another; and takes what is owed.
+pub(crate) fn on_transition(
+    mut store: StoreContextMut<'_, Host>,
+    transition: CallHook,
+    limits: (usize, usize),
+) -> wasmtime::Result<()> {
     let (host_call_bytes, result) = limits;
     match transition {
         CallHook::CallingHost => {
@@ -124,8 +137,16 @@ pub(crate) fn on_transition(mut store: StoreContextMut<'_, Host>, transition: Ca
         // Also where the guest trapped, so this tells nothing of how it went.
         CallHook::ReturningFromWasm => store.set_hostcall_fuel(result),
         CallHook::CallingWasm => store.data_mut().phase = Phase::Guest,
-        CallHook::ReturningFromHost => {}
+        CallHook::ReturningFromHost => {
+            let owed = std::mem::take(&mut store.data_mut().owed);
+            if owed > 0
+                && let Ok(left) = store.get_fuel()
+            {
+                store.set_fuel(left.saturating_sub(owed))?;
+            }
+        }
     }
+    Ok(())
 }
 
 fn wasi_context(grants: &Grants, output: &Output) -> Result<WasiCtx, FolderError> {

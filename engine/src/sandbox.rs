@@ -324,10 +324,7 @@ fn configure(store: &mut Store<Host>, limits: &Limits, metering: Metering) -> wa
     store.set_max_component_handles(limits.resources.saturating_mul(2));
     store.set_hostcall_fuel(limits.host_call_bytes);
     let copies = (limits.host_call_bytes, limits.result);
-    store.call_hook(move |store, transition| {
-        host::on_transition(store, transition, copies);
-        Ok(())
-    });
+    store.call_hook(move |store, transition| host::on_transition(store, transition, copies));
     match metering {
         Metering::Fuel => {
             store.set_fuel(fuel(limits))?;

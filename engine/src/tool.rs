@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::effect::Outcome;
 use crate::gate::Invocation;
 
+pub(crate) use toolset::OwnNames;
 pub use toolset::{Toolset, ToolsetError};
 
 /// A named function with a JSON Schema in and out.
@@ -47,6 +48,9 @@ pub(crate) trait Provide: Send + Sync {
 
     /// Whether what it reaches is granted to whoever would call it, `caller`.
     fn narrows(&self, caller: &Grants) -> Result<(), Widening>;
+
+    /// The tools that it brings along for its own use.
+    fn brings(&self) -> Vec<Tool>;
 }
 
 /// The types of a tool in the words of WIT.
@@ -171,6 +175,10 @@ impl Tool {
 
     pub(crate) fn narrows(&self, caller: &Grants) -> Result<(), Widening> {
         self.provider.narrows(caller)
+    }
+
+    fn brings(&self) -> Vec<Self> {
+        self.provider.brings()
     }
 }
 

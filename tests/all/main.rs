@@ -14,6 +14,7 @@
 //! | `executor` | guests beside other tasks, on each kind of runtime and without one |
 //! | `cache` | compiled components on disk, and those compiled ahead |
 //! | `description` | names, docs and schemas of tools, and components that cannot be loaded |
+//! | `pages` | what the documents say of the tests |
 //! | `bad_input` | JSON, names and bytes that nobody should send |
 
 #![allow(
@@ -36,5 +37,6 @@ mod executor;
 mod gate;
 mod grants;
 mod limits;
+mod pages;
 mod policy;
 mod tools;

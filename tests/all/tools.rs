@@ -416,3 +416,33 @@ fn a_limit_of_a_component_tool_is_the_tools_own() {
     let limits = limits().wall_time(std::time::Duration::from_millis(50)).unwrap().build();
     exceeds(call.limits(limits), LimitKind::WallTime, 50);
 }
+
+#[test]
+fn two_tools_of_one_name_anywhere_in_a_tree_of_calls() {
+    let duplicate = ToolsetError::Duplicate { name: "t".to_owned() };
+    // A tool of a tool, which its caller's grant of another would cover.
+    let inner = toolset([ledger().tool("lookup").unwrap().named("t").into()]);
+    let outer = caller().tool("try-tool").unwrap().grants(granted(&["t"])).tools(inner);
+    let set = toolset([counting("t").0]).with(outer);
+    assert_eq!(set.map(|_| ()), Err(duplicate.clone()));
+    // One tool in the set, and another that serves an import.
+    let plain = load(engine(), wat!("imports-plain"));
+    let log = Tool::new("t", |Line { text }: Line| async move { Ok::<_, String>(drop(text)) });
+    let imports = plain.imports().function("log", log).unwrap();
+    let other = Toolset::new().with(ledger().tool("lookup").unwrap().named("t")).unwrap();
+    let call = plain.call("run", json!({})).imports(imports).tools(other).grants(granted(&["t"]));
+    let CallError::Namesakes(found) = run(call).result.unwrap_err() else { panic!("not refused") };
+    assert_eq!(found, duplicate);
+}
+
+#[test]
+fn a_guest_pays_for_the_work_that_it_asks_for() {
+    let (tool, count) = counting("t");
+    let call = caller()
+        .call("call-many-in-a-row", json!({"name": "t", "input": format!("\"{}\"", "x".repeat(1_000_000)), "count": 1_000}))
+        .tools(toolset([tool]))
+        .grants(granted(&["t"]))
+        .limits(limits().fuel(50_000_000).unwrap().build());
+    exceeds(call, LimitKind::Fuel, 50_000_000);
+    assert!(count.load(std::sync::atomic::Ordering::SeqCst) < 50);
+}

@@ -11,7 +11,7 @@ use crate::component::Unbound;
 use crate::engine::NoSlot;
 use crate::host::{FolderError, Refused};
 use crate::limits::{InvalidLimit, LimitExceeded, LimitKind, Usage};
-use crate::tool::Widening;
+use crate::tool::{ToolsetError, Widening};
 
 /// The result of a call, and what it took.
 #[derive(Debug)]
@@ -78,6 +78,9 @@ pub enum CallError {
     /// What the component itself was to reach is more than the call reaches.
     #[error("the call was narrowed to more than it is granted: {0}")]
     Narrowing(#[from] Widened),
+    /// Two of its tools would have one name.
+    #[error(transparent)]
+    Namesakes(#[from] ToolsetError),
     /// The component imports a function that nothing serves.
     #[error(transparent)]
     Unbound(#[from] Unbound),
@@ -154,6 +157,7 @@ impl CallError {
             | Self::InvalidLimit(_)
             | Self::Widening(_)
             | Self::Narrowing(_)
+            | Self::Namesakes(_)
             | Self::Unbound(_) => ErrorKind::InvalidInput,
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::LimitExceeded(_) => ErrorKind::LimitExceeded,

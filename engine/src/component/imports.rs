@@ -11,7 +11,7 @@ use super::describe::{bare, signature};
 use super::tool::ExportError;
 use super::{Component, ContentHash, LoadError, Signature};
 use crate::host::wasi;
-use crate::tool::{KnownFrom, Tool, ToolSignature};
+use crate::tool::{KnownFrom, OwnNames, Tool, ToolSignature, ToolsetError};
 
 /// A component's own imports.
 pub(crate) struct OwnImports {
@@ -137,6 +137,8 @@ impl Imports {
         };
         check_types(import, &tool)?;
         *bound = Some(tool);
+        let mut own_names = OwnNames::default();
+        self.tools().try_for_each(|tool| own_names.add(tool))?;
         Ok(self)
     }
 
@@ -265,6 +267,9 @@ pub enum BindError {
         /// What there is.
         imports: Vec<String>,
     },
+    /// Two tools would have one name, or one has a name that cannot be.
+    #[error(transparent)]
+    Name(#[from] ToolsetError),
     /// The provider does not export it.
     #[error("`{import}` is not served: {source}")]
     NotExported {

@@ -146,9 +146,18 @@ impl Provide for ComponentTool {
     }
 
     fn narrows(&self, caller: &Grants) -> Result<(), Widening> {
-        let Means::Own { grants, tools } = &self.means else { return Ok(()) };
+        let grants = match &self.means {
+            Means::Own { grants, .. } => grants,
+            Means::OfTheCaller => caller,
+        };
         caller.check_covers(grants).map_err(|widened| Widening { tool: self.name.clone(), widened })?;
-        tools.tools().try_for_each(|(_, tool)| tool.narrows(grants))
+        self.brings().iter().try_for_each(|tool| tool.narrows(grants))
+    }
+
+    fn brings(&self) -> Vec<Tool> {
+        let tools = self.own_tools();
+        let tools = tools.tools().map(|(_, tool)| tool);
+        tools.chain(self.imports.iter().flat_map(Imports::tools)).cloned().collect()
     }
 }
 

@@ -95,16 +95,22 @@ impl Record {
     fn publish(&mut self, outcome: &Outcome) {
         let Some(tool) = self.tool.take() else { return };
         let (id, duration) = (self.id, self.started.elapsed());
-        let error = |tool, kind, message: String| EventKind::Error { id, tool, kind, message };
+        tracing::debug!(id, tool, outcome = outcome.kind(), "settled");
         self.events.publish(|| match outcome {
             Outcome::Result(output) => EventKind::ToolResult { id, tool, output: output.clone(), duration },
-            Outcome::Denied(denial) => error(tool, ErrorKind::Denied, denial.reason.clone()),
-            Outcome::NotFound(text) => error(tool, ErrorKind::NotFound, text.clone()),
-            Outcome::InvalidInput(text) => error(tool, ErrorKind::InvalidInput, text.clone()),
-            Outcome::LimitExceeded(limit) => error(tool, ErrorKind::LimitExceeded, limit.to_string()),
-            Outcome::Failed(failure) => error(tool, ErrorKind::ToolError, failure.message.clone()),
-            Outcome::Cancelled => error(tool, ErrorKind::Cancelled, "it was stopped before its end".to_owned()),
+            other => EventKind::Error { id, tool, kind: error_kind(other), message: other.message() },
         });
+    }
+}
+
+fn error_kind(outcome: &Outcome) -> ErrorKind {
+    match outcome {
+        Outcome::Denied(_) => ErrorKind::Denied,
+        Outcome::NotFound(_) => ErrorKind::NotFound,
+        Outcome::InvalidInput(_) => ErrorKind::InvalidInput,
+        Outcome::LimitExceeded(_) => ErrorKind::LimitExceeded,
+        Outcome::Result(_) | Outcome::Failed(_) => ErrorKind::ToolError,
+        Outcome::Cancelled => ErrorKind::Cancelled,
     }
 }
 

@@ -14,6 +14,7 @@ use super::Host;
 use crate::call::{CallError, ToolError};
 use crate::component::{ImportedFunction, OwnImports, Returns};
 use crate::effect::{Failure, Outcome};
+use crate::json::text_len;
 
 /// Adds a component's own imports to what is linked for all.
 pub(crate) fn link(linker: &mut Linker<Host>, imports: &OwnImports) -> wasmtime::Result<()> {
@@ -59,8 +60,10 @@ fn call(
 ) -> impl Future<Output = (Outcome, usize)> + Send + use<> {
     let host = store.data_mut();
     host.serving();
+    let input = input(import, parameters);
+    host.charge(usize::try_from(text_len(&input)).unwrap_or(usize::MAX));
     let (refusals, called, most) = (host.refusals.clone(), import.name(), host.copy_limit);
-    let answer = host.handover.run(host.scope.call_import(index, input(import, parameters)));
+    let answer = host.handover.run(host.scope.call_import(index, input));
     async move {
         let outcome = answer.await.unwrap_or(Outcome::Cancelled);
         if let Outcome::Denied(denial) = &outcome {
@@ -112,7 +115,7 @@ fn error_value(shape: &Shape, outcome: &Outcome, most: usize) -> Option<Val> {
     {
         return Some(value);
     }
-    let (case, text) = case(outcome);
+    let (case, text) = (outcome.kind(), outcome.message());
     match shape {
         Shape::String if matches!(outcome, Outcome::Failed(_)) => Some(Val::String(text)),
         Shape::String => Some(Val::String(format!("{case}: {text}"))),
@@ -126,19 +129,6 @@ fn error_value(shape: &Shape, outcome: &Outcome, most: usize) -> Option<Val> {
     }
 }
 
-/// As the cases of `error` in `casemate:agent/types`.
-fn case(outcome: &Outcome) -> (&'static str, String) {
-    match outcome {
-        Outcome::Result(_) => ("failed", String::new()),
-        Outcome::Denied(denial) => ("denied", denial.reason.clone()),
-        Outcome::NotFound(text) => ("not-found", text.clone()),
-        Outcome::InvalidInput(text) => ("invalid-input", text.clone()),
-        Outcome::LimitExceeded(limit) => ("limit-exceeded", limit.to_string()),
-        Outcome::Failed(failure) => ("failed", failure.message.clone()),
-        Outcome::Cancelled => ("cancelled", "it was stopped before its end".to_owned()),
-    }
-}
-
 /// An effect without a result, of which the guest's types leave no way to tell it: the guest ends.
 #[derive(Debug)]
 pub(crate) struct EffectEnded(Outcome);
@@ -149,14 +139,14 @@ impl EffectEnded {
         match &self.0 {
             Outcome::LimitExceeded(limit) => (*limit).into(),
             Outcome::Cancelled => CallError::Cancelled,
-            other => CallError::Tool(ToolError { value: case(other).1.into(), exit_status: None, hint: None }),
+            other => CallError::Tool(ToolError { value: other.message().into(), exit_status: None, hint: None }),
         }
     }
 }
 
 impl fmt::Display for EffectEnded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&case(&self.0).1)
+        f.write_str(&self.0.message())
     }
 }
 

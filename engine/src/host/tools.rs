@@ -14,6 +14,7 @@ impl tools::Host for Host {
     async fn available(&mut self) -> wasmtime::Result<Vec<ToolDefinition>> {
         self.serving();
         let available = self.scope.available();
+        self.charge(available.len().saturating_mul(1_000));
         let definitions = available.into_iter().map(|(name, tool)| ToolDefinition {
             name,
             description: tool.about().to_owned(),
@@ -24,6 +25,7 @@ impl tools::Host for Host {
 
     async fn call(&mut self, name: String, input: String) -> wasmtime::Result<Result<String, Error>> {
         self.serving();
+        self.charge(input.len());
         Ok(self.call_tool(&name, &input).await)
     }
 
@@ -31,6 +33,9 @@ impl tools::Host for Host {
         self.serving();
         let (allowed, exceeded) = self.scope.fan_out(calls.len());
         let excess = calls.len() - allowed;
+        for call in &calls {
+            self.charge(call.input.len());
+        }
         let started: Vec<_> = calls.iter().take(allowed).map(|call| self.call_tool(&call.name, &call.input)).collect();
         let mut results = join_all(started).await;
         results.extend(std::iter::repeat_n(Err(Error::LimitExceeded(exceeded.to_string())), excess));

@@ -103,4 +103,8 @@ where
     fn narrows(&self, _caller: &Grants) -> Result<(), Widening> {
         Ok(())
     }
+
+    fn brings(&self) -> Vec<Tool> {
+        Vec::new()
+    }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use casemate_policy::ToolFacts;
+use casemate_policy::{ToolFacts, ToolIdentity};
 
 use super::Tool;
 
@@ -21,6 +21,27 @@ use super::Tool;
 /// ```
 #[derive(Clone, Default)]
 pub struct Toolset(Arc<BTreeMap<String, Tool>>);
+
+/// Which tool has which own name, among all that can be reached from one place.
+///
+/// INVARIANT: grants and rules name tools by their own names, so no two tools in one tree of calls have the same.
+#[derive(Default)]
+pub(crate) struct OwnNames(BTreeMap<String, ToolIdentity>);
+
+impl OwnNames {
+    /// Adds a tool and all that it brings along.
+    pub(crate) fn add(&mut self, tool: &Tool) -> Result<(), ToolsetError> {
+        check_name(tool.name())?;
+        match self.0.get(tool.name()) {
+            Some(known) if known == tool.identity() => {}
+            Some(_) => return Err(ToolsetError::Duplicate { name: tool.name().to_owned() }),
+            None => {
+                self.0.insert(tool.name().to_owned(), tool.identity().clone());
+            }
+        }
+        tool.brings().iter().try_for_each(|brought| self.add(brought))
+    }
+}
 
 impl Toolset {
     /// An empty one.
@@ -70,16 +91,12 @@ impl Toolset {
     }
 
     fn add(mut self, name: String, tool: Tool) -> Result<Self, ToolsetError> {
-        for name in [name.as_str(), tool.name()] {
-            check_name(name)?;
-        }
+        check_name(&name)?;
         if self.0.contains_key(&name) {
             return Err(ToolsetError::Duplicate { name });
         }
-        let namesake = self.0.values().find(|other| other.name() == tool.name() && other.identity() != tool.identity());
-        if let Some(other) = namesake {
-            return Err(ToolsetError::Duplicate { name: other.name().to_owned() });
-        }
+        let mut own_names = OwnNames::default();
+        self.0.values().chain([&tool]).try_for_each(|tool| own_names.add(tool))?;
         Arc::make_mut(&mut self.0).insert(name, tool);
         Ok(self)
     }
@@ -94,7 +111,7 @@ impl fmt::Debug for Toolset {
 const LONGEST_NAME: usize = 128;
 
 /// Names that look alike are the same: no letters but those of ASCII.
-pub(crate) fn check_name(name: &str) -> Result<(), ToolsetError> {
+fn check_name(name: &str) -> Result<(), ToolsetError> {
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/@#".contains(&byte);
     if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(sound) {
         return Err(ToolsetError::Name { name: name.to_owned() });

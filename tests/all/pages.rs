@@ -1,0 +1,17 @@
+//! What the documents say of the tests is so.
+
+use std::path::Path;
+
+#[test]
+fn every_test_that_the_page_on_security_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let named: Vec<_> = page.split('`').filter_map(|word| word.split_once("::")).collect();
+    let named: Vec<_> = named.iter().filter(|(module, _)| module.chars().all(|c| c.is_ascii_lowercase())).collect();
+    assert!(named.len() >= 20);
+    for (module, test) in named {
+        let file = root.join("tests/all").join(module).with_extension("rs");
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|_| panic!("no {}", file.display()));
+        assert!(text.contains(&format!("fn {test}(")), "{module}::{test}");
+    }
+}
