@@ -17,7 +17,7 @@ use wasmtime::component::{Instance, Val};
 
 use crate::component::{Component, Export, Imports, Returns, Signature};
 use crate::driver::Signal;
-use crate::gate::{Budget, Gate, Outermost, Scope};
+use crate::gate::{Budget, Gate, Invocation, Outermost, Scope};
 use crate::host::{Host, Output, Refused, Sink, Stream};
 use crate::limits::Limits;
 use crate::sandbox::{self, Ended, Plan, Work};
@@ -93,7 +93,7 @@ impl Call {
         self
     }
 
-    /// The Gate through which its tools are called; by default one without policy, where nobody is asked.
+    /// The Gate through which its tools are called; by default that of the engine.
     pub fn gate(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
         self
@@ -191,13 +191,12 @@ impl Call {
             let mut own_names = OwnNames::default();
             tools().try_for_each(|tool| own_names.add(tool))?;
         }
-        let authority = Arc::new(self.grants);
         let reach = match self.narrowed {
-            Some(grants) => Arc::new(authority.narrow(grants)?),
-            None => authority.clone(),
+            Some(grants) => self.grants.narrow(grants)?,
+            None => self.grants,
         };
         let gate = self.gate.unwrap_or_else(|| self.component.engine().gate().clone());
-        let given = Outermost { gate, budget: self.budget, principal: self.principal, authority, reach };
+        let given = Outermost { gate, budget: self.budget, principal: self.principal, reach: Arc::new(reach) };
         let scope = Scope::outermost(given, self.tools, imports);
         let output = Output::new(&self.limits, self.sink);
         Ok((Plan { component: self.component, scope, limits: self.limits, output }, self.cancel))
@@ -214,15 +213,15 @@ impl Call {
     }
 }
 
-/// A call that a guest made of a component's export: its sandbox is made when it is polled.
+/// The admitted call of a component's export: its sandbox is made when it is polled.
 pub(crate) fn nested(
     component: &Component,
     export: &Export,
-    input: &Value,
+    invocation: &Invocation,
     scope: Scope,
     limits: Limits,
 ) -> Result<impl Future<Output = Result<Value, CallError>> + Send + use<>, CallError> {
-    let (signature, work) = prepare(component, export, input, &limits)?;
+    let (signature, work) = prepare(component, export, invocation.input(), &limits)?;
     let output = Output::new(&limits, Sink::Capture);
     let running = Running::new(signature, Plan { component: component.clone(), scope, limits, output }, None, work);
     Ok(async move { running.end().await.result })

@@ -114,6 +114,15 @@ impl Component {
         spare.map(|spare| &spare.linked).map_err(internal)
     }
 
+    /// Makes ready what [`instance_pre_on_demand`](Self::instance_pre_on_demand) gives, off the executor.
+    pub(crate) async fn prepare_on_demand(&self) {
+        if self.inner.spare.get().is_none() {
+            let component = self.clone();
+            // What goes wrong is found again by whoever asks for it.
+            let _ = tokio::task::spawn_blocking(move || component.instance_pre_on_demand().is_ok()).await;
+        }
+    }
+
     fn link(&self, wasm: &wasm::Component, lane: &Lane) -> wasmtime::Result<InstancePre<Host>> {
         let own = &self.inner.own_imports;
         if own.interfaces.is_empty() && own.functions.is_empty() {

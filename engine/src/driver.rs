@@ -62,6 +62,8 @@ pub(crate) async fn drive<F: Future>(call: Pin<&mut F>, handover: Handover, pace
     let mut handed = Handed::new(handover);
     let mut cancel = pace.cancel;
     let mut deadline = Deadline::new(pace.wall_time, pace.excused);
+    // Since it last gave way; a guest that waits in between has still computed.
+    let mut computed = Duration::ZERO;
 
     loop {
         let slice = poll_fn(|cx| {
@@ -69,8 +71,8 @@ pub(crate) async fn drive<F: Future>(call: Pin<&mut F>, handover: Handover, pace
                 return Poll::Ready(Slice::Stopped(Stopped::Cancelled));
             }
             signal.parent.register(cx.waker());
-            let slice = run_turn(call.as_mut(), &mut handed, &signal, &guest_waker, cx);
-            let goes_on = slice.is_pending() || matches!(slice, Poll::Ready(Slice::Spent(_)));
+            let slice = run_turn(call.as_mut(), &mut handed, &signal, &guest_waker, &mut computed, cx);
+            let goes_on = slice.is_pending() || matches!(slice, Poll::Ready(Slice::Spent));
             if goes_on && deadline.is_over(cx) {
                 return Poll::Ready(Slice::Stopped(Stopped::Deadline));
             }
@@ -80,9 +82,11 @@ pub(crate) async fn drive<F: Future>(call: Pin<&mut F>, handover: Handover, pace
         match slice {
             Slice::Done(output) => return Ok(output),
             Slice::Stopped(why) => return Err(why),
-            Slice::Spent(time) => match pace.cpus {
-                Some(share) => rest(time.mul_f64(1.0 / share - 1.0), &mut deadline, &mut cancel, &mut handed).await?,
-                None => tokio::task::yield_now().await,
+            Slice::Spent => match (std::mem::take(&mut computed), pace.cpus) {
+                (time, Some(share)) if !time.is_zero() => {
+                    rest(time.mul_f64(1.0 / share - 1.0), &mut deadline, &mut cancel, &mut handed).await?;
+                }
+                _ => tokio::task::yield_now().await,
             },
         }
     }
@@ -90,8 +94,8 @@ pub(crate) async fn drive<F: Future>(call: Pin<&mut F>, handover: Handover, pace
 
 enum Slice<T> {
     Done(T),
-    /// The guest computed for this long and would go on.
-    Spent(Duration),
+    /// The guest computed for a slice, or its turn is over, and it would go on.
+    Spent,
     Stopped(Stopped),
 }
 
@@ -101,12 +105,12 @@ fn run_turn<F: Future>(
     handed: &mut Handed,
     signal: &Wakes,
     guest_waker: &Waker,
+    computed: &mut Duration,
     cx: &mut Context<'_>,
 ) -> Poll<Slice<F::Output>> {
     let started = Instant::now();
-    let mut computed = Duration::ZERO;
     loop {
-        let slice = run_slice(call.as_mut(), signal, guest_waker, &mut computed);
+        let slice = run_slice(call.as_mut(), signal, guest_waker, computed);
         if matches!(slice, Poll::Ready(Slice::Done(_))) {
             return slice;
         }
@@ -117,7 +121,7 @@ fn run_turn<F: Future>(
             return slice;
         }
         if started.elapsed() >= SLICE {
-            return Poll::Ready(Slice::Spent(computed));
+            return Poll::Ready(Slice::Spent);
         }
     }
 }
@@ -142,7 +146,7 @@ fn run_slice<F: Future>(
             return Poll::Pending;
         }
         if *computed >= SLICE {
-            return Poll::Ready(Slice::Spent(*computed));
+            return Poll::Ready(Slice::Spent);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use casemate_policy::Rule;
 use serde_json::Value;
 
+use crate::call::ErrorKind;
 use crate::limits::LimitExceeded;
 use crate::tool::Tool;
 
@@ -74,6 +75,10 @@ pub(crate) struct Failure {
     pub(crate) value: Value,
     /// The same for people.
     pub(crate) message: String,
+    /// Whose failure it was.
+    pub(crate) kind: ErrorKind,
+    /// What only those who watch are told.
+    pub(crate) detail: Option<String>,
 }
 
 impl Denial {
@@ -85,6 +90,6 @@ impl Denial {
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { value: message.clone().into(), message }
+        Self { value: message.clone().into(), message, kind: ErrorKind::ToolError, detail: None }
     }
 }

@@ -212,6 +212,7 @@ pub struct EngineBuilder {
     max_wait: Duration,
     max_wasm_stack: usize,
     signal_handlers: bool,
+    gate: Gate,
     #[cfg(feature = "compiler")]
     max_component_size: u64,
     #[cfg(feature = "compiler")]
@@ -229,6 +230,7 @@ impl Default for EngineBuilder {
             max_wait: Duration::from_secs(30),
             max_wasm_stack: 512 << 10,
             signal_handlers: true,
+            gate: Gate::default(),
             #[cfg(feature = "compiler")]
             max_component_size: 64 << 20,
             #[cfg(feature = "compiler")]
@@ -249,7 +251,7 @@ impl EngineBuilder {
     /// How many sandboxes can be alive at once; callers beyond it wait in order. Default 128.
     ///
     /// Sandboxes of tools that guests call take a slot if one is free, and are allocated on demand otherwise: up to as
-    /// many again for each level of calls.
+    /// many again for each level of calls, as far as the process can map them.
     ///
     /// Each slot of the pool reserves 4 GiB of address space, which is not memory, and a live sandbox takes about six
     /// of the process's memory mappings: on Linux at most `vm.max_map_count / 7` slots fit, and
@@ -275,6 +277,12 @@ impl EngineBuilder {
     /// differs between processors and versions of wasmtime.
     pub fn max_stack(mut self, bytes: usize) -> Self {
         self.max_wasm_stack = bytes;
+        self
+    }
+
+    /// The Gate of calls that bring none of their own. By default one without policy, where nobody is asked.
+    pub fn gate(mut self, gate: &Gate) -> Self {
+        self.gate = gate.clone();
         self
     }
 
@@ -318,6 +326,7 @@ impl EngineBuilder {
     pub fn build(self) -> Result<Engine, EngineError> {
         self.check()?;
         let slots = settings::pool_size(self.max_sandboxes)?;
+        let nested = settings::nested_size(slots, Budget::DEEPEST);
         let compile = settings::Compile {
             metering: self.metering,
             max_wasm_stack: self.max_wasm_stack,
@@ -343,8 +352,8 @@ impl EngineBuilder {
                 max_wasm_stack: self.max_wasm_stack,
                 pooled,
                 on_demand,
-                nested: (0..Budget::DEEPEST).map(|_| Slots::new(slots, self.max_waiting, self.max_wait)).collect(),
-                gate: Gate::default(),
+                nested: (0..Budget::DEEPEST).map(|_| Slots::new(nested, self.max_waiting, self.max_wait)).collect(),
+                gate: self.gate,
                 ticker: ticker.map_err(|source| EngineError::Ticker { source })?,
                 #[cfg(feature = "compiler")]
                 compiles: Arc::new(Semaphore::new(self.max_compiles as usize)),

@@ -14,9 +14,10 @@ use futures_util::Stream;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
 use crate::call::ErrorKind;
+use crate::gate::ApprovalId;
 
 /// Something that happened at a Gate. One happening is one event.
 ///
@@ -82,8 +83,8 @@ pub enum EventKind {
     ApprovalRequired {
         /// Which effect.
         id: u64,
-        /// The approval's number, for answering.
-        approval: u64,
+        /// Which approval, for answering.
+        approval: ApprovalId,
         /// Which tool.
         tool: String,
         /// Where the tool comes from.
@@ -99,8 +100,8 @@ pub enum EventKind {
     Approved {
         /// Which effect.
         id: u64,
-        /// The approval's number.
-        approval: u64,
+        /// Which approval.
+        approval: ApprovalId,
         /// Which tool.
         tool: String,
         /// The input as the person changed it, if so.
@@ -110,8 +111,8 @@ pub enum EventKind {
     Rejected {
         /// Which effect.
         id: u64,
-        /// The approval's number.
-        approval: u64,
+        /// Which approval.
+        approval: ApprovalId,
         /// Which tool.
         tool: String,
         /// Why.
@@ -166,17 +167,23 @@ struct Watcher {
 impl Events {
     /// Numbers an event and hands it on; it is made only where somebody watches.
     pub(crate) fn publish(&self, kind: impl FnOnce() -> EventKind) {
-        let kind = (self.0.watching.load(Ordering::Acquire) > 0).then(kind);
+        let mut make = Some(kind);
+        let mut make = || make.take().map(|make| make());
+        // Made before the lock where that can be.
+        let made = if self.0.watching.load(Ordering::Acquire) > 0 { make() } else { None };
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.sequence += 1;
-        let Some(kind) = kind else { return };
+        if state.watchers.is_empty() {
+            return;
+        }
+        let Some(kind) = made.or_else(make) else { return };
         let event = Arc::new(Event { sequence: state.sequence, kind, at: SystemTime::now() });
         state.watchers.retain(|watcher| watcher.offer(&event));
         self.0.watching.store(state.watchers.len(), Ordering::Release);
     }
 
     pub(crate) fn subscribe(&self, capacity: usize) -> Subscription {
-        let (queue, receiver) = mpsc::channel(capacity.max(1));
+        let (queue, receiver) = mpsc::channel(capacity.clamp(1, MOST_KEPT));
         let closed_after = Arc::new(AtomicU64::new(OPEN));
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.watchers.push(Watcher { queue, closed_after: closed_after.clone() });
@@ -186,6 +193,7 @@ impl Events {
 }
 
 const OPEN: u64 = u64::MAX;
+const MOST_KEPT: usize = 1 << 24;
 
 impl Watcher {
     /// Whether it goes on watching.
@@ -228,11 +236,11 @@ impl Subscription {
 
     /// The next event, if it is there already.
     pub fn try_next(&mut self) -> Option<Result<Arc<Event>, Overflowed>> {
-        let event = self.receiver.try_recv().ok();
-        if event.is_none() && !self.receiver.is_closed() {
-            return None;
+        match self.receiver.try_recv() {
+            Ok(event) => Some(Ok(event)),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => self.or_overflow(None),
         }
-        self.or_overflow(event)
     }
 
     fn or_overflow(&self, event: Option<Arc<Event>>) -> Option<Result<Arc<Event>, Overflowed>> {

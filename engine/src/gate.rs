@@ -30,7 +30,7 @@ use crate::limits::{LimitExceeded, LimitKind};
 use crate::perform::perform;
 use crate::tool::{Tool, Toolset};
 
-pub use approval::{Answer, AnswerFuture, ApprovalRequest, Approver, NotPending, PendingApprovals};
+pub use approval::{Answer, AnswerFuture, ApprovalId, ApprovalRequest, Approver, NotPending, PendingApprovals};
 use budget::Account;
 pub use budget::Budget;
 pub(crate) use permit::{Invocation, Permit, Record};
@@ -57,7 +57,6 @@ struct Inner {
     approval_time: Duration,
     events: Events,
     effects: AtomicU64,
-    approvals: AtomicU64,
     anonymous: Arc<Principal>,
 }
 
@@ -127,9 +126,9 @@ impl GateBuilder {
         self
     }
 
-    /// How long a person has to answer; default ten minutes. That time does not count on the limit of wall time.
+    /// How long a person has to answer, at most a year; default ten minutes. That time does not count on the limit of wall time.
     pub fn approval_time(mut self, time: Duration) -> Self {
-        self.approval_time = time;
+        self.approval_time = time.min(Duration::from_hours(365 * 24));
         self
     }
 
@@ -143,7 +142,6 @@ impl GateBuilder {
                 approval_time,
                 events: Events::default(),
                 effects: AtomicU64::new(0),
-                approvals: AtomicU64::new(0),
                 anonymous: Arc::new(Principal::default()),
             }),
         }
@@ -161,9 +159,7 @@ struct ScopeInner {
     /// Shared by the whole tree of calls.
     account: Arc<Account>,
     principal: Arc<Principal>,
-    /// What tools that are called from here reach at most.
-    authority: Arc<Grants>,
-    /// What the sandbox itself reaches, which is no more.
+    /// What the sandbox itself reaches.
     reach: Arc<Grants>,
     tools: Toolset,
     /// What serves the component's own imports, in their order.
@@ -178,7 +174,6 @@ pub(crate) struct Outermost {
     pub(crate) gate: Gate,
     pub(crate) budget: Budget,
     pub(crate) principal: Option<Arc<Principal>>,
-    pub(crate) authority: Arc<Grants>,
     pub(crate) reach: Arc<Grants>,
 }
 
@@ -189,7 +184,6 @@ impl Scope {
             gate: given.gate,
             account: Arc::new(Account::new(given.budget)),
             principal,
-            authority: given.authority,
             reach: given.reach,
             tools,
             imports,
@@ -207,7 +201,6 @@ impl Scope {
             gate: self.inner.gate.clone(),
             account: self.inner.account.clone(),
             principal: self.inner.principal.clone(),
-            authority: grants.clone(),
             reach: grants,
             tools,
             imports,
@@ -218,13 +211,8 @@ impl Scope {
     }
 
     /// What the sandbox itself reaches.
-    pub(crate) fn reach(&self) -> &Grants {
+    pub(crate) fn reach(&self) -> &Arc<Grants> {
         &self.inner.reach
-    }
-
-    /// What tools that are called from here reach at most.
-    pub(crate) fn authority(&self) -> &Arc<Grants> {
-        &self.inner.authority
     }
 
     pub(crate) fn tools(&self) -> &Toolset {
@@ -261,7 +249,7 @@ impl Scope {
         async move {
             match found {
                 Ok(tool) => scope.pass(Effect { id, tool, input }).await,
-                Err(name) => scope.unknown(id, name, input),
+                Err(name) => scope.unknown(id, &name, &input),
             }
         }
     }
@@ -274,7 +262,7 @@ impl Scope {
         async move {
             match found {
                 Some(tool) => scope.pass(Effect { id, tool, input }).await,
-                None => scope.unknown(id, format!("import {index}"), input),
+                None => scope.unknown(id, "import", &input),
             }
         }
     }
@@ -285,8 +273,9 @@ impl Scope {
         let exceeded = LimitExceeded::new(LimitKind::FanOut, asked as u64, u64::from(max));
         let allowed = usize::try_from(max).unwrap_or(usize::MAX).min(asked);
         if allowed < asked {
-            let outcome = Outcome::LimitExceeded(exceeded);
-            self.record_of(self.inner.gate.next_effect(), "call-all").settle(outcome);
+            let (events, account) = (self.inner.gate.events().clone(), self.inner.account.clone());
+            let record = Record::new(events, account, self.inner.gate.next_effect(), None);
+            record.settle(Outcome::LimitExceeded(exceeded));
         }
         (allowed, exceeded)
     }
@@ -305,25 +294,28 @@ impl Scope {
 
     /// The steps in order. What is not admitted is recorded, and its outcome is the answer.
     async fn admit(&self, mut effect: Effect) -> Result<Permit, Outcome> {
-        self.check_depth(&effect)?;
+        self.within(&effect, |account| account.spend_input(text_len(&effect.input)))?;
+        self.within(&effect, |account| account.check_depth(self.inner.depth))?;
         let question = self.check_grant(&effect)?;
-        // INVARIANT: the answer is bound to the version of the policy under which it was asked.
-        let mut answered_under = None;
+        let mut answered = Answered::default();
         let ruling = loop {
             let ruling = self.rule(&effect)?;
-            self.settle_limit(&effect, self.inner.account.check(effect.tool.name(), text_len(&effect.input)))?;
+            self.within(&effect, |account| account.check(effect.tool.name()))?;
             let questions: Vec<_> = question.iter().chain(&ruling.question).cloned().collect();
-            let version = ruling.version();
-            if questions.is_empty() || answered_under.as_ref() == Some(&version) {
+            let open = answered.open(ruling.version(), questions);
+            if open.is_empty() {
                 break ruling;
             }
-            if let Some(edited) = self.ask(&effect, questions.join("\n"), &ruling).await? {
-                effect.input = edited;
+            self.within(&effect, Account::spend_question)?;
+            match self.ask(&effect, open.join("\n"), &ruling).await? {
+                Some(edited) => {
+                    effect.input = edited;
+                    answered.edited = true;
+                }
+                None => answered.questions.extend(open),
             }
-            answered_under = Some(version);
         };
-        let size = text_len(&effect.input);
-        self.settle_limit(&effect, self.inner.account.spend(effect.tool.name(), size))?;
+        self.within(&effect, |account| account.spend(effect.tool.name()))?;
         self.inner.gate.events().publish(|| EventKind::ToolCall {
             id: effect.id,
             tool: effect.tool.name().to_owned(),
@@ -334,12 +326,8 @@ impl Scope {
             policy: ruling.version(),
             rules: ruling.rules,
         });
-        let record = self.record_of(effect.id, effect.tool.name());
+        let record = self.record_of(&effect);
         Ok(Permit::new(effect, self.clone(), record))
-    }
-
-    fn check_depth(&self, effect: &Effect) -> Result<(), Outcome> {
-        self.settle_limit(effect, self.inner.account.check_depth(self.inner.depth))
     }
 
     /// What a person is asked before each call, if that was granted so.
@@ -362,12 +350,18 @@ impl Scope {
             depth: self.inner.depth + 1,
             calls: self.inner.account.calls(),
         };
-        let Decision { verdict, rules } = policy.decide(&query);
+        // Rules can be an embedder's own.
+        let decided =
+            std::panic::catch_unwind(AssertUnwindSafe(|| (policy.decide(&query), policy.version().to_owned())));
+        let Ok((Decision { verdict, rules }, version)) = decided else {
+            return Err(self.deny(effect, Denial::new("the policy failed"), None));
+        };
+        let ruling = |question, rules| Ruling { version: Some(version.clone()), rules, question };
         match verdict {
-            Verdict::Allow => Ok(Ruling { policy: Some(policy), rules, question: None }),
-            Verdict::Ask { question } => Ok(Ruling { policy: Some(policy), rules, question: Some(question) }),
+            Verdict::Allow => Ok(ruling(None, rules)),
+            Verdict::Ask { question } => Ok(ruling(Some(question), rules)),
             Verdict::Deny { reason, remedy } => {
-                Err(self.deny(effect, Denial { reason, rules, allow: remedy }, Some(&*policy)))
+                Err(self.deny(effect, Denial { reason, rules, allow: remedy }, Some(version)))
             }
         }
     }
@@ -377,11 +371,11 @@ impl Scope {
         let Some(approver) = &self.inner.gate.inner.approver else {
             let denial = Denial::new(format!("it needs a person's approval, and there is nobody to ask: {question}"));
             let denial = Denial { rules: ruling.rules.clone(), ..denial };
-            return Err(self.deny(effect, denial, ruling.policy.as_deref()));
+            return Err(self.deny(effect, denial, ruling.version()));
         };
         let inner = &self.inner.gate.inner;
         let request = ApprovalRequest {
-            id: inner.approvals.fetch_add(1, Ordering::Relaxed) + 1,
+            id: ApprovalId::new(),
             tool: effect.tool.identity().clone(),
             annotations: effect.tool.facts().annotations,
             hash: ArgumentsHash::of(&effect.input),
@@ -403,7 +397,7 @@ impl Scope {
             rules: request.rules.clone(),
         });
         // Dropped with this future, it records that whoever asked is gone.
-        let record = self.record_of(id, &tool);
+        let record = self.record_of(effect);
         let reason = match self.answer(approver.as_ref(), request).await {
             Answer::Approve => {
                 record.close();
@@ -436,12 +430,18 @@ impl Scope {
         }
     }
 
-    fn unknown(&self, id: u64, name: String, input: Arc<Value>) -> Outcome {
+    /// There is no tool of which something could be known, so neither name nor input are kept as they are.
+    fn unknown(&self, id: u64, name: &str, input: &Value) -> Outcome {
+        const SHOWN: usize = 128;
+        let name = format!("{}", name.get(..SHOWN).map_or(name, |start| start).escape_debug());
+        if let Err(limit) = self.inner.account.spend_input(text_len(input)) {
+            return Outcome::LimitExceeded(limit);
+        }
         let reason = format!("there is no tool `{name}`");
         self.inner.gate.events().publish(|| EventKind::Denied {
             id,
             tool: name,
-            input,
+            input: Arc::default(),
             principal: self.inner.principal.id().to_owned(),
             reason: reason.clone(),
             rules: Vec::new(),
@@ -451,7 +451,7 @@ impl Scope {
         Outcome::NotFound(reason)
     }
 
-    fn deny(&self, effect: &Effect, denial: Denial, policy: Option<&dyn Policy>) -> Outcome {
+    fn deny(&self, effect: &Effect, denial: Denial, policy: Option<String>) -> Outcome {
         tracing::debug!(tool = effect.tool.name(), reason = denial.reason, "denied");
         self.inner.gate.events().publish(|| EventKind::Denied {
             id: effect.id,
@@ -460,31 +460,56 @@ impl Scope {
             principal: self.inner.principal.id().to_owned(),
             reason: denial.reason.clone(),
             rules: denial.rules.clone(),
-            policy: policy.map(|policy| policy.version().to_owned()),
+            policy,
             allow: denial.allow.clone(),
         });
         Outcome::Denied(denial)
     }
 
-    fn settle_limit(&self, effect: &Effect, checked: Result<(), LimitExceeded>) -> Result<(), Outcome> {
-        checked.map_err(|limit| self.record_of(effect.id, effect.tool.name()).settle(Outcome::LimitExceeded(limit)))
+    /// A step that asks the budget; what it has no room for is recorded.
+    fn within(&self, effect: &Effect, step: impl FnOnce(&Account) -> Result<(), LimitExceeded>) -> Result<(), Outcome> {
+        step(&self.inner.account).map_err(|limit| self.record_of(effect).settle(Outcome::LimitExceeded(limit)))
     }
 
-    fn record_of(&self, id: u64, tool: &str) -> Record {
-        Record::new(self.inner.gate.events().clone(), self.inner.account.clone(), id, tool)
+    fn record_of(&self, effect: &Effect) -> Record {
+        Record::new(self.inner.gate.events().clone(), self.inner.account.clone(), effect.id, Some(effect.tool.clone()))
+    }
+}
+
+/// The questions that a person said yes to.
+///
+/// INVARIANT: an answer counts for the version of the policy under which it was asked.
+#[derive(Default)]
+struct Answered {
+    version: Option<String>,
+    questions: Vec<String>,
+    /// The person chose the arguments, and answered with that whatever is asked about them.
+    edited: bool,
+}
+
+impl Answered {
+    /// Which of these still have to be asked.
+    fn open(&mut self, version: Option<String>, questions: Vec<String>) -> Vec<String> {
+        if self.version != version {
+            *self = Self { version, ..Self::default() };
+        }
+        if self.edited {
+            return Vec::new();
+        }
+        questions.into_iter().filter(|question| !self.questions.contains(question)).collect()
     }
 }
 
 /// What the policy says of an effect that it does not deny.
 #[derive(Default)]
 struct Ruling {
-    policy: Option<Arc<dyn Policy>>,
+    version: Option<String>,
     rules: Vec<Rule>,
     question: Option<String>,
 }
 
 impl Ruling {
     fn version(&self) -> Option<String> {
-        self.policy.as_ref().map(|policy| policy.version().to_owned())
+        self.version.clone()
     }
 }

@@ -1,18 +1,47 @@
 //! JSON that guests and approvers write: read strictly, and hashed in one canonical form.
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// Reads JSON text in which no object has a key twice: which of the two counts would be decided by whoever reads it.
-pub(crate) fn parse(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str::<Strict>(text).map(|strict| strict.0)
+///
+/// A text of a few bytes can make a value of many: what a guest writes is read within a bound on memory.
+pub(crate) struct Reader {
+    left: Cell<usize>,
+}
+
+/// Why JSON was not read.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    NotJson(serde_json::Error),
+    TooLarge,
+}
+
+impl Reader {
+    /// A reader of values that take `bytes` of memory in all.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { left: Cell::new(bytes) }
+    }
+
+    pub(crate) fn read(&self, text: &str) -> Result<Value, Unreadable> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let value = Strict(self).deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+        value.map_err(|error| if self.left.get() == 0 { Unreadable::TooLarge } else { Unreadable::NotJson(error) })
+    }
+
+    fn spend<E: serde::de::Error>(&self, bytes: usize) -> Result<(), E> {
+        let left = self.left.get().saturating_sub(bytes);
+        self.left.set(left);
+        if left == 0 { Err(E::custom("it is too large")) } else { Ok(()) }
+    }
 }
 
 /// The hash of a JSON value in a canonical form: keys sorted by their bytes, integers exact and never through a
-/// double, texts as given, not normalised.
+/// double, texts as given, not normalised. (Integers of more than 64 bits are doubles already where they are read, for
+/// whoever performs them too.)
 ///
 /// Two values have one hash only where they are the same; `1` and `1.0` are not.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,17 +126,21 @@ fn canonical(value: &Value, out: &mut blake3::Hasher) {
     }
 }
 
-struct Strict(Value);
+/// What one value takes, with its place in an array or object.
+const PART: usize = size_of::<Value>() + size_of::<String>();
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Self)
+struct Strict<'a>(&'a Reader);
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.0.spend(PART)?;
+        deserializer.deserialize_any(self)
     }
 }
 
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,17 +167,14 @@ impl<'de> Visitor<'de> for StrictVisitor {
         Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that is not finite"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
+        self.0.spend(value.len())?;
         Ok(value.into())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut all = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(Strict(self.0))? {
             all.push(item);
         }
         Ok(Value::Array(all))
@@ -156,7 +186,8 @@ impl<'de> Visitor<'de> for StrictVisitor {
             if members.contains_key(&key) {
                 return Err(A::Error::custom(format_args!("the key `{key}` stands there twice")));
             }
-            let Strict(value) = entries.next_value()?;
+            self.0.spend(key.len())?;
+            let value = entries.next_value_seed(Strict(self.0))?;
             members.insert(key, value);
         }
         Ok(Value::Object(members))
@@ -166,6 +197,10 @@ impl<'de> Visitor<'de> for StrictVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str) -> Result<Value, Unreadable> {
+        Reader::new(1 << 20).read(text)
+    }
 
     #[track_caller]
     fn hash(text: &str) -> ArgumentsHash {
@@ -211,9 +246,16 @@ mod tests {
     #[test]
     fn a_key_that_stands_there_twice_is_refused() {
         for text in [r#"{"a":1,"a":2}"#, r#"[{"b":{"a":1,"\u0061":1}}]"#] {
-            let error = parse(text).unwrap_err().to_string();
-            assert!(error.starts_with("the key `a` stands there twice"), "{error}");
+            let Unreadable::NotJson(error) = parse(text).unwrap_err() else { panic!("{text}") };
+            assert!(error.to_string().starts_with("the key `a` stands there twice"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_value_much_larger_than_its_text_is_refused() {
+        let text = format!("[{}0]", "0,".repeat(100_000));
+        assert!(matches!(parse(&text), Err(Unreadable::TooLarge)));
+        assert!(matches!(parse("[1] 2"), Err(Unreadable::NotJson(_))));
     }
 
     #[test]

@@ -77,7 +77,8 @@ pub use component::{
 pub use engine::{Engine, EngineBuilder, EngineError, Metering, NoSlot, SignalHandlers};
 pub use event::{Event, EventKind, Overflowed, Subscription};
 pub use gate::{
-    Answer, AnswerFuture, ApprovalRequest, Approver, Budget, Gate, GateBuilder, NotPending, PendingApprovals,
+    Answer, AnswerFuture, ApprovalId, ApprovalRequest, Approver, Budget, Gate, GateBuilder, NotPending,
+    PendingApprovals,
 };
 pub use host::{FolderError, Host, Refused, RefusedAction, Stream};
 pub use limits::{InvalidLimit, LimitExceeded, LimitKind, Limits, LimitsBuilder, OnExcess, Usage};

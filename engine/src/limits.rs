@@ -50,6 +50,8 @@ pub enum LimitKind {
     BytesIn,
     /// Bytes of results of tools, as JSON, in a whole tree of calls.
     BytesOut,
+    /// Questions to people, in a whole tree of calls.
+    Questions,
     /// How deep in a tree of calls.
     Depth,
     /// Calls asked for at once.
@@ -72,6 +74,7 @@ impl fmt::Display for LimitKind {
             Self::Calls => "calls",
             Self::BytesIn => "bytes-in",
             Self::BytesOut => "bytes-out",
+            Self::Questions => "questions",
             Self::Depth => "depth",
             Self::FanOut => "fan-out",
         })
@@ -103,6 +106,7 @@ impl LimitExceeded {
             LimitKind::Instances => "core instances",
             LimitKind::Resources => "handles",
             LimitKind::Calls | LimitKind::FanOut => "calls",
+            LimitKind::Questions => "questions",
             LimitKind::Depth => "levels",
             _ => "bytes",
         }

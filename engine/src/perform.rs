@@ -10,8 +10,7 @@ use crate::gate::Permit;
 /// Calls the tool. A tool that panics has failed, like any other that fails.
 pub(crate) async fn perform(permit: Permit) -> Outcome {
     let (invocation, record) = permit.begin();
-    let tool = invocation.tool().clone();
-    let work = AssertUnwindSafe(async move { tool.provide(invocation).await }).catch_unwind();
+    let work = AssertUnwindSafe(async move { invocation.perform().await }).catch_unwind();
     let outcome = work.await.unwrap_or_else(|_panic| Outcome::Failed(Failure::new("the tool panicked")));
     record.settle(outcome)
 }

@@ -64,9 +64,27 @@ pub(crate) fn run<R: Send + 'static>(
     cancel: Option<Signal>,
     work: Work<R>,
 ) -> Pin<Box<dyn Future<Output = Ended<R>> + Send>> {
-    let own_thread = plan.may_hold_its_thread();
-    let call = run_here(plan, cancel, work);
-    if own_thread { Box::pin(on_own_thread(call)) } else { Box::pin(call) }
+    Box::pin(run_once_placed(plan, cancel, work))
+}
+
+// A block, since an `async fn` would hold its arguments twice.
+#[allow(clippy::manual_async_fn, reason = "see above")]
+fn run_once_placed<R: Send + 'static>(
+    plan: Plan,
+    mut cancel: Option<Signal>,
+    work: Work<R>,
+) -> impl Future<Output = Ended<R>> + Send + 'static {
+    async move {
+        let placed = match unless_cancelled(find_place(&plan), &mut cancel).await {
+            Ok(placed) => placed,
+            Err(error) => return Ended::early(error),
+        };
+        if plan.may_hold_its_thread() {
+            Box::pin(on_own_thread(run_here(plan, placed, cancel, work))).await
+        } else {
+            run_here(plan, placed, cancel, work).await
+        }
+    }
 }
 
 impl Plan {
@@ -96,11 +114,12 @@ impl Plan {
 #[allow(clippy::manual_async_fn, reason = "see above")]
 fn run_here<R: Send + 'static>(
     plan: Plan,
-    mut cancel: Option<Signal>,
+    placed: Placed,
+    cancel: Option<Signal>,
     work: Work<R>,
 ) -> impl Future<Output = Ended<R>> + Send + 'static {
     async move {
-        let mut sandbox = match unless_cancelled(Sandbox::new(&plan), &mut cancel).await {
+        let mut sandbox = match Sandbox::new(&plan, placed) {
             Ok(sandbox) => sandbox,
             Err(error) => return Ended::early(error),
         };
@@ -171,19 +190,24 @@ async fn on_own_thread<R: Send + 'static>(call: impl Future<Output = Ended<R>> +
 /// INVARIANT: a call that a guest made never waits for a place that its caller could hold. It takes a slot of the pool
 /// only if one is free now; else it runs on demand, where each depth of the tree has places of its own, so that whoever
 /// holds one waits for deeper ones only.
-async fn find_place(plan: &Plan) -> Result<(Place, Slot), CallError> {
+async fn find_place(plan: &Plan) -> Result<Placed, CallError> {
+    plan.check()?;
     let component = &plan.component;
     let slots = component.demand().slots();
     let depth = plan.scope.depth();
     if depth == 0 {
         let slot = component.lane().slots.take(slots).await.map_err(CallError::Busy)?;
-        return Ok((Place::Usual, slot));
+        return Ok(Placed { place: Place::Usual, slot });
     }
     if let Some(slot) = component.lane().slots.try_take(slots).filter(|_| component.is_pooled()) {
-        return Ok((Place::Usual, slot));
+        return Ok(Placed { place: Place::Usual, slot });
     }
     let slot = component.engine().nested_slots(depth).take(slots).await.map_err(CallError::Busy)?;
-    Ok((if component.is_pooled() { Place::OnDemand } else { Place::Usual }, slot))
+    if !component.is_pooled() {
+        return Ok(Placed { place: Place::Usual, slot });
+    }
+    component.prepare_on_demand().await;
+    Ok(Placed { place: Place::OnDemand, slot })
 }
 
 struct Sandbox {
@@ -199,6 +223,12 @@ struct Alive {
     _running: Option<Running>,
 }
 
+/// A place that is held for a sandbox.
+struct Placed {
+    place: Place,
+    slot: Slot,
+}
+
 /// On which of the two engines a sandbox lives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -209,9 +239,7 @@ enum Place {
 }
 
 impl Sandbox {
-    async fn new(plan: &Plan) -> Result<Self, CallError> {
-        plan.check()?;
-        let (place, slot) = find_place(plan).await?;
+    fn new(plan: &Plan, Placed { place, slot }: Placed) -> Result<Self, CallError> {
         let engine = plan.component.engine();
         let lane = if place == Place::Usual { plan.component.lane() } else { engine.on_demand() };
         let host = Host::new(&plan.scope, &plan.limits, plan.max_memory(), &plan.output).map_err(CallError::Folder)?;

@@ -164,7 +164,18 @@ impl Tool {
         Arc::new(shown)
     }
 
-    /// Does its work. Only an admitted effect has an invocation.
+    /// Whether parts of its input do not show in events.
+    pub(crate) fn redacts(&self) -> bool {
+        !self.definition.redacted.is_empty()
+    }
+
+    /// Whether `other` is this very tool. What tells two closures of one name apart is which they are.
+    fn is(&self, other: &Self) -> bool {
+        let same_code = self.identity().source != ToolSource::Closure || Arc::ptr_eq(&self.provider, &other.provider);
+        self.identity() == other.identity() && same_code
+    }
+
+    /// Does its work: called by the invocation itself.
     pub(crate) fn provide(&self, invocation: Invocation) -> BoxFuture<'static, Outcome> {
         self.provider.provide(invocation)
     }

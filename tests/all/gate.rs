@@ -329,10 +329,12 @@ async fn an_approval_expired() {
     let time = Duration::from_millis(50);
     let gate = Gate::builder().policy(Amounts::new("v1")).approver(approvals.clone()).approval_time(time).build();
     let mut events = gate.subscribe(10);
-    assert_eq!(refund(&gate, &tool, 101).await.unwrap(), "denied: nobody answered within 50ms");
-    assert_eq!(approvals.approve(1), Err(approvals.reject(1, "late").unwrap_err()));
+    let call = tokio::spawn(refund(&gate, &tool, 101).into_future());
+    let request = pending(&approvals, &mut events).await;
+    assert_eq!(call.await.unwrap().unwrap(), "denied: nobody answered within 50ms");
+    assert!(approvals.approve(request.id).is_err());
     assert!(approvals.list().is_empty());
-    assert_eq!((types_seen(&mut events), calls(&count)), (vec!["approval_required".into(), "rejected".into()], 0));
+    assert_eq!((types_seen(&mut events), calls(&count)), (vec!["rejected".to_owned()], 0));
 }
 
 #[tokio::test]
@@ -529,9 +531,11 @@ fn a_guest_that_traps_while_its_calls_are_under_way_leaves_each_with_an_outcome(
     let mut events = gate.subscribe(10);
     let trap = adversarial().tool("trap").unwrap();
     let call = try_tool("trap", &json!({})).tools(Toolset::new().with(trap).unwrap()).grants(granted(&["trap"]));
-    let said = value(call.gate(&gate));
-    assert!(said.as_str().unwrap().starts_with("failed: the guest trapped"), "{said}");
-    assert_eq!(types_seen(&mut events), ["tool_call", "error"]);
+    assert_eq!(value(call.gate(&gate)), "failed: the tool crashed");
+    let events = seen(&mut events);
+    assert_eq!((events.len(), events[0].0.as_str(), &events[1].1["kind"]), (2, "tool_call", &json!("trap")));
+    // Where it crashed is for those who watch, not for guests.
+    assert!(events[1].1["message"].as_str().unwrap().starts_with("the guest trapped: "));
 }
 
 #[test]
@@ -650,4 +654,80 @@ fn annotations_and_identity_reach_who_approves() {
     value(try_tool("peek", &json!({})).tools(tools).grants(grants).gate(&gate));
     let asked = asked.lock().unwrap();
     assert_eq!((asked[0].tool.name.as_str(), asked[0].annotations), ("look", annotations));
+}
+
+#[tokio::test]
+async fn two_gates_that_share_their_approvals() {
+    let approvals = PendingApprovals::new();
+    let gates = [(); 2].map(|()| Gate::builder().policy(Amounts::new("v1")).approver(approvals.clone()).build());
+    let (tool, _) = counting("refund");
+    let mut asked = Vec::new();
+    for gate in &gates {
+        let mut events = gate.subscribe(10);
+        let call = tokio::spawn(refund(gate, &tool, 101 + i64::try_from(asked.len()).unwrap()).into_future());
+        while approvals.list().len() <= asked.len() {
+            events.next().await;
+            tokio::task::yield_now().await;
+        }
+        asked.push(call);
+    }
+    let ids: Vec<_> = approvals.list().iter().map(|request| (request.input["amount"].clone(), request.id)).collect();
+    let id = |amount: i64| ids.iter().find(|(asked, _)| *asked == json!(amount)).unwrap().1;
+    approvals.approve(id(102)).unwrap();
+    approvals.reject(id(101), "no").unwrap();
+    let second = asked.pop().unwrap().await.unwrap().unwrap();
+    let first = asked.pop().unwrap().await.unwrap().unwrap();
+    assert_eq!((first, second), (json!("denied: no"), json!(r#"ok: {"amount":102}"#)));
+}
+
+#[test]
+fn asking_without_end() {
+    let (tool, _) = counting("refund");
+    let (approver, asked) = always(Answer::Reject { reason: "no".to_owned() });
+    let gate = Gate::builder().approver(approver).build();
+    let call = caller().call("call-many-in-a-row", json!({"name": "refund", "input": "{}", "count": 1_000}));
+    let grants = Grants::none().tool_after_asking("refund", "Refund?").unwrap();
+    let call = call.tools(toolset([tool])).grants(grants).gate(&gate);
+    assert_eq!(value(call), json!([0, 1_000]));
+    assert_eq!(asked.lock().unwrap().len(), 100);
+}
+
+#[test]
+fn rules_that_panic_deny() {
+    struct Broken;
+    impl Policy for Broken {
+        fn version(&self) -> &'static str {
+            "broken"
+        }
+
+        fn decide(&self, _query: &Query<'_>) -> Decision {
+            panic!("it breaks")
+        }
+    }
+    let (tool, count) = counting("refund");
+    let gate = Gate::builder().policy(Broken).build();
+    let mut events = gate.subscribe(10);
+    assert_eq!(value(refund(&gate, &tool, 1)), "denied: the policy failed");
+    assert_eq!((types_seen(&mut events), calls(&count)), (vec!["denied".to_owned()], 0));
+}
+
+#[test]
+fn names_and_inputs_of_what_does_not_exist_are_not_kept() {
+    let gate = Gate::default();
+    let mut events = gate.subscribe(10);
+    let said = value(try_tool(&"n".repeat(1_000_000), &json!({"secret": 1})).gate(&gate));
+    assert!(said.as_str().unwrap().len() < 200, "{said}");
+    let events = seen(&mut events);
+    assert!(events[0].1.to_string().len() < 500, "{events:?}");
+}
+
+#[test]
+fn an_engine_has_a_gate_for_calls_that_bring_none() {
+    let gate = Gate::builder().policy(Amounts::new("v1")).build();
+    let engine = crate::support::builder().gate(&gate).build().unwrap();
+    let guest = crate::support::load(&engine, casemate_guests::CALLER);
+    let (tool, _) = counting("refund");
+    let call = guest.call("try-tool", json!({"name": "refund", "input": r#"{"amount":5000}"#}));
+    let call = call.tools(toolset([tool])).grants(granted(&["refund"]));
+    assert_eq!(engine.block_on(call).unwrap(), "denied: that is too much");
 }

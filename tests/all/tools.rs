@@ -439,10 +439,50 @@ fn two_tools_of_one_name_anywhere_in_a_tree_of_calls() {
 fn a_guest_pays_for_the_work_that_it_asks_for() {
     let (tool, count) = counting("t");
     let call = caller()
-        .call("call-many-in-a-row", json!({"name": "t", "input": format!("\"{}\"", "x".repeat(1_000_000)), "count": 1_000}))
+        .call(
+            "call-many-in-a-row",
+            json!({"name": "t", "input": format!("\"{}\"", "x".repeat(1_000_000)), "count": 1_000}),
+        )
         .tools(toolset([tool]))
         .grants(granted(&["t"]))
         .limits(limits().fuel(50_000_000).unwrap().build());
     exceeds(call, LimitKind::Fuel, 50_000_000);
     assert!(count.load(std::sync::atomic::Ordering::SeqCst) < 50);
+}
+
+#[test]
+fn a_tool_that_inherits_has_what_its_caller_has_and_not_what_the_call_has() {
+    let (refund, count) = counting("refund");
+    let tools = Toolset::new().with(refund).unwrap().with(caller().tool("try-tool").unwrap().inheriting()).unwrap();
+    let call = try_tool("try-tool", &json!({"name": "refund", "input": "{}"}))
+        .tools(tools)
+        .grants(granted(&["refund", "try-tool"]))
+        .narrowed_to(granted(&["try-tool"]));
+    assert_eq!(value(call), r#"ok: "denied: the tool `refund` is not granted""#);
+    assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_key_that_rules_cannot_see_does_not_reach_a_closure() {
+    #[derive(Deserialize, JsonSchema)]
+    struct Inner {
+        #[serde(alias = "amt")]
+        amount: Option<u32>,
+    }
+    #[derive(Deserialize, JsonSchema)]
+    struct Outer {
+        inner: Inner,
+    }
+    let tool = || Tool::new("t", |outer: Outer| async move { Ok::<_, String>(outer.inner.amount) });
+    let call = |input| value(try_tool("t", &input).tools(toolset([tool()])).grants(granted(&["t"])));
+    assert_eq!(call(json!({"inner": {"amount": 1}})), "ok: 1");
+    assert_eq!(call(json!({"inner": {"amt": 1}})), "invalid-input: unknown field `amt`");
+}
+
+#[test]
+fn input_that_is_much_larger_than_its_text() {
+    let call = caller().call("try-tool", json!({"name": "t", "input": format!("[{}0]", "0,".repeat(5_000_000))}));
+    let call = call.tools(toolset([counting("t").0])).grants(granted(&["t"]));
+    let said = value(call.limits(limits().memory(256 << 20).unwrap().build()));
+    assert!(said.as_str().unwrap().starts_with("limit-exceeded: the limit `host-call-bytes`"), "{said}");
 }

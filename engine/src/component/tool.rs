@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::describe::{Export, whole};
 use super::{Component, Imports};
-use crate::call::{self, CallError, NotFound};
+use crate::call::{self, CallError, ErrorKind, NotFound};
 use crate::effect::{Failure, Outcome};
 use crate::gate::{Invocation, Scope};
 use crate::limits::Limits;
@@ -127,7 +127,7 @@ impl Provide for ComponentTool {
         let prepared = self.served().and_then(|imports| {
             let scope = self.scope(invocation.scope(), imports);
             let export = self.found()?;
-            call::nested(&component, export, invocation.input(), scope, limits)
+            call::nested(&component, export, &invocation, scope, limits)
         });
         match prepared {
             Ok(running) => Box::pin(async move { outcome(running.await) }),
@@ -165,7 +165,7 @@ impl ComponentTool {
     fn scope(&self, caller: &Scope, imports: Arc<[Tool]>) -> Scope {
         match &self.means {
             Means::Own { grants, tools } => caller.child(grants.clone(), tools.clone(), imports),
-            Means::OfTheCaller => caller.child(caller.authority().clone(), caller.tools().clone(), imports),
+            Means::OfTheCaller => caller.child(caller.reach().clone(), caller.tools().clone(), imports),
         }
     }
 }
@@ -173,13 +173,23 @@ impl ComponentTool {
 fn outcome(result: Result<serde_json::Value, CallError>) -> Outcome {
     match result {
         Ok(value) => Outcome::Result(value.into()),
-        Err(CallError::Tool(error)) => Outcome::Failed(Failure { message: error.to_string(), value: error.value }),
+        Err(CallError::Tool(error)) => {
+            Outcome::Failed(Failure { value: error.value.clone(), ..Failure::new(error.to_string()) })
+        }
         Err(CallError::InvalidInput(error)) => Outcome::InvalidInput(error.to_string()),
         Err(CallError::LimitExceeded(limit)) => Outcome::LimitExceeded(limit),
         Err(CallError::Cancelled) => Outcome::Cancelled,
         // What it was refused is its own affair; its caller gets its account.
         Err(CallError::Denied(denied)) => outcome(Err(*denied.cause)),
-        Err(error) => Outcome::Failed(Failure::new(error.to_string())),
+        // What went wrong on the host is not the guest's to know.
+        Err(error) => {
+            let told = match error.kind() {
+                ErrorKind::Trap => "the tool crashed",
+                ErrorKind::Busy => "there is no place for the tool's sandbox now: try again later",
+                _ => "the tool could not be run",
+            };
+            Outcome::Failed(Failure { kind: error.kind(), detail: Some(error.to_string()), ..Failure::new(told) })
+        }
     }
 }
 

@@ -122,6 +122,14 @@ pub(crate) fn pool_size(asked: Option<u32>) -> Result<u32, EngineError> {
     }
 }
 
+/// How many sandboxes on demand there can be at each of `depths` levels of calls, beside a pool of `slots` and as many
+/// on demand: as many again where the process can map them, and always one.
+pub(crate) fn nested_size(slots: u32, depths: u32) -> u32 {
+    let possible = max_map_count().map_or(u64::from(u32::MAX), |count| count / MAPPINGS_PER_SLOT);
+    let left = possible.saturating_sub(2 * u64::from(slots)) / u64::from(depths.max(1));
+    u32::try_from(left).unwrap_or(u32::MAX).clamp(1, slots)
+}
+
 /// Linux's bound on the mappings of a process; other systems have none that we know of.
 fn max_map_count() -> Option<u64> {
     std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()

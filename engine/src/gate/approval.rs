@@ -4,23 +4,50 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use casemate_policy::{Annotations, Rule, ToolIdentity};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use crate::json::ArgumentsHash;
+
+/// What tells an approval from all others, those of other Gates and processes included: a UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ApprovalId(Uuid);
+
+impl ApprovalId {
+    pub(super) fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for ApprovalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for ApprovalId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        text.parse().map(Self)
+    }
+}
 
 /// A question to a person about exactly one effect: that tool with those arguments, under that policy. The answer is
 /// used once, for this effect and no other.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ApprovalRequest {
-    /// What tells this approval from all others of its Gate.
-    pub id: u64,
+    /// What tells this approval from all others.
+    pub id: ApprovalId,
     /// Which tool.
     pub tool: ToolIdentity,
     /// What the tool says of itself.
@@ -81,7 +108,7 @@ where
 ///
 /// Questions live in memory, and go away with whoever asked.
 #[derive(Clone, Default)]
-pub struct PendingApprovals(Arc<Mutex<BTreeMap<u64, Pending>>>);
+pub struct PendingApprovals(Arc<Mutex<BTreeMap<ApprovalId, Pending>>>);
 
 struct Pending {
     request: ApprovalRequest,
@@ -100,26 +127,26 @@ impl PendingApprovals {
     }
 
     /// Says yes.
-    pub fn approve(&self, id: u64) -> Result<(), NotPending> {
+    pub fn approve(&self, id: ApprovalId) -> Result<(), NotPending> {
         self.answer(id, Answer::Approve)
     }
 
     /// Says yes to other arguments; see [`Answer::ApproveEdited`].
-    pub fn approve_edited(&self, id: u64, input: Value) -> Result<(), NotPending> {
+    pub fn approve_edited(&self, id: ApprovalId, input: Value) -> Result<(), NotPending> {
         self.answer(id, Answer::ApproveEdited(input))
     }
 
     /// Says no.
-    pub fn reject(&self, id: u64, reason: impl Into<String>) -> Result<(), NotPending> {
+    pub fn reject(&self, id: ApprovalId, reason: impl Into<String>) -> Result<(), NotPending> {
         self.answer(id, Answer::Reject { reason: reason.into() })
     }
 
-    fn answer(&self, id: u64, answer: Answer) -> Result<(), NotPending> {
+    fn answer(&self, id: ApprovalId, answer: Answer) -> Result<(), NotPending> {
         let pending = self.lock().remove(&id).ok_or(NotPending { id })?;
         pending.answer.send(answer).map_err(|_| NotPending { id })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Pending>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ApprovalId, Pending>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -145,7 +172,7 @@ impl fmt::Debug for PendingApprovals {
 /// Withdraws the question when nobody waits for its answer any more.
 struct Asked {
     all: PendingApprovals,
-    id: u64,
+    id: ApprovalId,
 }
 
 impl Drop for Asked {
@@ -154,11 +181,11 @@ impl Drop for Asked {
     }
 }
 
-/// No approval of that number waits for an answer: it was answered, expired, was withdrawn, or never was.
+/// No such approval waits for an answer: it was answered, expired, was withdrawn, or never was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("approval {id} waits for no answer: it was answered, expired or withdrawn")]
 #[non_exhaustive]
 pub struct NotPending {
-    /// Its number.
-    pub id: u64,
+    /// Which one was meant.
+    pub id: ApprovalId,
 }

@@ -19,11 +19,12 @@ pub struct Budget {
     calls_of: BTreeMap<String, u64>,
     bytes_in: u64,
     bytes_out: u64,
+    questions: u64,
     depth: u32,
     fan_out: u32,
 }
 
-/// 10,000 calls, 256 MiB in and 256 MiB out, 8 levels, 256 calls at once.
+/// 10,000 calls, 256 MiB in and 256 MiB out, 100 questions, 8 levels, 256 calls at once.
 impl Default for Budget {
     fn default() -> Self {
         Self {
@@ -31,6 +32,7 @@ impl Default for Budget {
             calls_of: BTreeMap::new(),
             bytes_in: 256 << 20,
             bytes_out: 256 << 20,
+            questions: 100,
             depth: 8,
             fan_out: 256,
         }
@@ -53,7 +55,7 @@ impl Budget {
         self
     }
 
-    /// Bytes of all inputs, as JSON text; default 256 MiB.
+    /// Bytes of all inputs, as JSON text, of calls that are denied too; default 256 MiB.
     pub fn bytes_in(mut self, bytes: u64) -> Self {
         self.bytes_in = bytes;
         self
@@ -62,6 +64,12 @@ impl Budget {
     /// Bytes of all results, as JSON text; default 256 MiB. The result that goes beyond is withheld.
     pub fn bytes_out(mut self, bytes: u64) -> Self {
         self.bytes_out = bytes;
+        self
+    }
+
+    /// How often people are asked; default 100.
+    pub fn questions(mut self, count: u64) -> Self {
+        self.questions = count;
         self
     }
 
@@ -91,6 +99,7 @@ pub(crate) struct Account {
     calls_of: BTreeMap<String, AtomicU64>,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    questions: AtomicU64,
 }
 
 impl Account {
@@ -108,22 +117,32 @@ impl Account {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// Whether another call of that tool and size would be within the budget now.
-    pub(crate) fn check(&self, tool: &str, bytes: u64) -> Result<(), LimitExceeded> {
+    /// Whether another call of that tool would be within the budget now.
+    pub(crate) fn check(&self, tool: &str) -> Result<(), LimitExceeded> {
         within(LimitKind::Calls, &self.calls, 1, self.budget.calls)?;
         if let Some((spent, max)) = self.calls_of.get(tool).zip(self.budget.calls_of.get(tool)) {
             within(LimitKind::Calls, spent, 1, *max)?;
         }
-        within(LimitKind::BytesIn, &self.bytes_in, bytes, self.budget.bytes_in)
+        Ok(())
     }
 
-    /// Spends a call of that tool and size; others may have spent since [`check`](Self::check).
-    pub(crate) fn spend(&self, tool: &str, bytes: u64) -> Result<(), LimitExceeded> {
+    /// Spends a call of that tool; others may have spent since [`check`](Self::check).
+    pub(crate) fn spend(&self, tool: &str) -> Result<(), LimitExceeded> {
         take(LimitKind::Calls, &self.calls, 1, self.budget.calls)?;
         if let Some((spent, max)) = self.calls_of.get(tool).zip(self.budget.calls_of.get(tool)) {
             take(LimitKind::Calls, spent, 1, *max)?;
         }
+        Ok(())
+    }
+
+    /// Spends the bytes of an input, whatever becomes of it.
+    pub(crate) fn spend_input(&self, bytes: u64) -> Result<(), LimitExceeded> {
         take(LimitKind::BytesIn, &self.bytes_in, bytes, self.budget.bytes_in)
+    }
+
+    /// Spends a question to a person.
+    pub(crate) fn spend_question(&self) -> Result<(), LimitExceeded> {
+        take(LimitKind::Questions, &self.questions, 1, self.budget.questions)
     }
 
     /// Spends the bytes of a result.
@@ -157,13 +176,17 @@ mod tests {
 
     #[test]
     fn each_part_of_a_budget_runs_out_by_itself() {
-        let account = Account::new(Budget::default().calls(3).calls_of("refund", 1).bytes_in(100).bytes_out(10));
-        assert_eq!(account.spend("refund", 10), Ok(()));
-        assert_eq!(account.check("refund", 1), Err(LimitExceeded::new(LimitKind::Calls, 2, 1)));
-        assert_eq!(account.check("lookup", 91), Err(LimitExceeded::new(LimitKind::BytesIn, 101, 100)));
-        assert_eq!(account.spend("lookup", 90), Ok(()));
-        assert_eq!(account.spend("lookup", 0), Ok(()));
-        assert_eq!(account.spend("lookup", 0), Err(LimitExceeded::new(LimitKind::Calls, 4, 3)));
+        let budget = Budget::default().calls(3).calls_of("refund", 1).bytes_in(100).bytes_out(10).questions(1);
+        let account = Account::new(budget);
+        assert_eq!(account.spend("refund"), Ok(()));
+        assert_eq!(account.check("refund"), Err(LimitExceeded::new(LimitKind::Calls, 2, 1)));
+        assert_eq!(account.spend("lookup"), Ok(()));
+        assert_eq!(account.spend("lookup"), Ok(()));
+        assert_eq!(account.spend("lookup"), Err(LimitExceeded::new(LimitKind::Calls, 4, 3)));
+        assert_eq!(account.spend_input(100), Ok(()));
+        assert_eq!(account.spend_input(1), Err(LimitExceeded::new(LimitKind::BytesIn, 101, 100)));
+        assert_eq!(account.spend_question(), Ok(()));
+        assert_eq!(account.spend_question(), Err(LimitExceeded::new(LimitKind::Questions, 2, 1)));
         assert_eq!(account.spend_result(10), Ok(()));
         assert_eq!(account.spend_result(1), Err(LimitExceeded::new(LimitKind::BytesOut, 11, 10)));
         assert_eq!(account.calls(), 3);

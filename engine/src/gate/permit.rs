@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::Scope;
@@ -39,8 +40,10 @@ pub(crate) struct Invocation {
 }
 
 impl Invocation {
-    pub(crate) fn tool(&self) -> &Tool {
-        &self.effect.tool
+    /// Has the tool do it.
+    pub(crate) fn perform(self) -> BoxFuture<'static, Outcome> {
+        let tool = self.effect.tool.clone();
+        tool.provide(self)
     }
 
     pub(crate) fn input(&self) -> &Value {
@@ -58,13 +61,14 @@ pub(crate) struct Record {
     events: Events,
     account: Arc<Account>,
     id: u64,
-    tool: Option<String>,
+    /// Which tool was called, if it was one; `None` once there is an outcome.
+    open: Option<Option<Tool>>,
     started: Instant,
 }
 
 impl Record {
-    pub(super) fn new(events: Events, account: Arc<Account>, id: u64, tool: &str) -> Self {
-        Self { events, account, id, tool: Some(tool.to_owned()), started: Instant::now() }
+    pub(super) fn new(events: Events, account: Arc<Account>, id: u64, tool: Option<Tool>) -> Self {
+        Self { events, account, id, open: Some(tool), started: Instant::now() }
     }
 
     fn started(mut self) -> Self {
@@ -81,36 +85,52 @@ impl Record {
 
     /// Ends without an outcome of its own: what follows is recorded elsewhere.
     pub(super) fn close(mut self) {
-        self.tool = None;
+        self.open = None;
     }
 
     fn within_budget(&self, outcome: Outcome) -> Outcome {
-        let Outcome::Result(value) = &outcome else { return outcome };
-        match self.account.spend_result(text_len(value)) {
+        let bytes = match &outcome {
+            Outcome::Result(value) => text_len(value),
+            Outcome::Failed(failure) => text_len(&failure.value),
+            Outcome::InvalidInput(text) => text.len() as u64,
+            _ => return outcome,
+        };
+        match self.account.spend_result(bytes) {
             Ok(()) => outcome,
             Err(limit) => Outcome::LimitExceeded(limit),
         }
     }
 
     fn publish(&mut self, outcome: &Outcome) {
-        let Some(tool) = self.tool.take() else { return };
+        let Some(tool) = self.open.take() else { return };
         let (id, duration) = (self.id, self.started.elapsed());
-        tracing::debug!(id, tool, outcome = outcome.kind(), "settled");
+        let name = tool.as_ref().map_or("(call-all)", Tool::name).to_owned();
+        tracing::debug!(id, tool = name, outcome = outcome.kind(), "settled");
         self.events.publish(|| match outcome {
-            Outcome::Result(output) => EventKind::ToolResult { id, tool, output: output.clone(), duration },
-            other => EventKind::Error { id, tool, kind: error_kind(other), message: other.message() },
+            Outcome::Result(output) => EventKind::ToolResult { id, tool: name, output: output.clone(), duration },
+            other => {
+                let (kind, message) = shown(other, tool.as_ref());
+                EventKind::Error { id, tool: name, kind, message }
+            }
         });
     }
 }
 
-fn error_kind(outcome: &Outcome) -> ErrorKind {
+/// What those who watch are told of an outcome without a result: more than the guest of what went wrong on the host,
+/// and nothing of an input that is redacted.
+fn shown(outcome: &Outcome, tool: Option<&Tool>) -> (ErrorKind, String) {
+    let message = || outcome.message();
     match outcome {
-        Outcome::Denied(_) => ErrorKind::Denied,
-        Outcome::NotFound(_) => ErrorKind::NotFound,
-        Outcome::InvalidInput(_) => ErrorKind::InvalidInput,
-        Outcome::LimitExceeded(_) => ErrorKind::LimitExceeded,
-        Outcome::Result(_) | Outcome::Failed(_) => ErrorKind::ToolError,
-        Outcome::Cancelled => ErrorKind::Cancelled,
+        Outcome::Denied(_) => (ErrorKind::Denied, message()),
+        Outcome::NotFound(_) => (ErrorKind::NotFound, message()),
+        Outcome::InvalidInput(_) if tool.is_some_and(Tool::redacts) => {
+            (ErrorKind::InvalidInput, "the input does not fit".to_owned())
+        }
+        Outcome::InvalidInput(_) => (ErrorKind::InvalidInput, message()),
+        Outcome::LimitExceeded(_) => (ErrorKind::LimitExceeded, message()),
+        Outcome::Failed(failure) => (failure.kind, failure.detail.clone().unwrap_or_else(message)),
+        Outcome::Result(_) => (ErrorKind::ToolError, message()),
+        Outcome::Cancelled => (ErrorKind::Cancelled, message()),
     }
 }
 

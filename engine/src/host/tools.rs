@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 
 use super::Host;
 use crate::effect::{Denial, Outcome};
-use crate::json;
+use crate::json::{Reader, Unreadable};
+use crate::limits::{LimitExceeded, LimitKind};
 
 impl types::Host for Host {}
 
@@ -25,19 +26,20 @@ impl tools::Host for Host {
 
     async fn call(&mut self, name: String, input: String) -> wasmtime::Result<Result<String, Error>> {
         self.serving();
-        self.charge(input.len());
-        Ok(self.call_tool(&name, &input).await)
+        let reader = Reader::new(self.copy_limit);
+        Ok(self.call_tool(name, &input, &reader).await)
     }
 
     async fn call_all(&mut self, calls: Vec<ToolCall>) -> wasmtime::Result<Vec<Result<String, Error>>> {
         self.serving();
         let (allowed, exceeded) = self.scope.fan_out(calls.len());
         let excess = calls.len() - allowed;
-        for call in &calls {
-            self.charge(call.input.len());
-        }
-        let started: Vec<_> = calls.iter().take(allowed).map(|call| self.call_tool(&call.name, &call.input)).collect();
-        let mut results = join_all(started).await;
+        let started = {
+            let reader = Reader::new(self.copy_limit);
+            let calls = calls.into_iter().take(allowed);
+            join_all(calls.map(|call| self.call_tool(call.name, &call.input, &reader)).collect::<Vec<_>>())
+        };
+        let mut results = started.await;
         results.extend(std::iter::repeat_n(Err(Error::LimitExceeded(exceeded.to_string())), excess));
         Ok(results)
     }
@@ -45,19 +47,32 @@ impl tools::Host for Host {
 
 impl Host {
     /// Hands one call over; it is under way from here on.
-    fn call_tool(&self, name: &str, input: &str) -> impl Future<Output = Result<String, Error>> + Send + use<> {
-        let (refusals, called) = (self.refusals.clone(), name.to_owned());
-        let answer = match json::parse(input) {
-            Ok(input) => Ok(self.handover.run(self.scope.call(name, input))),
-            Err(error) => Err(Error::InvalidInput(format!("the input is not JSON: {error}"))),
-        };
-        async move {
-            let outcome = answer?.await.unwrap_or(Outcome::Cancelled);
-            if let Outcome::Denied(denial) = &outcome {
-                refusals.add_denied_call(&called, denial);
+    fn call_tool(
+        &mut self,
+        name: String,
+        input: &str,
+        reader: &Reader,
+    ) -> impl Future<Output = Result<String, Error>> + Send + use<> {
+        self.charge(input.len());
+        let answer = match reader.read(input) {
+            Ok(input) => {
+                let (refusals, outcome) = (self.refusals.clone(), self.scope.call(&name, input));
+                Ok(self.handover.run(async move {
+                    let outcome = outcome.await;
+                    if let Outcome::Denied(denial) = &outcome {
+                        refusals.add_denied_call(&name, denial);
+                    }
+                    // Written here, since a result can be nested deeper than the guest's stack allows.
+                    told(outcome)
+                }))
             }
-            told(outcome)
-        }
+            Err(Unreadable::NotJson(error)) => Err(Error::InvalidInput(format!("the input is not JSON: {error}"))),
+            Err(Unreadable::TooLarge) => {
+                let max = self.copy_limit as u64;
+                Err(Error::LimitExceeded(LimitExceeded::new(LimitKind::HostCallBytes, max, max).to_string()))
+            }
+        };
+        async move { answer?.await.unwrap_or(Err(Error::Cancelled)) }
     }
 }
 

@@ -20,7 +20,7 @@ impl Tool {
     /// A tool of an async closure or function. The schemas of its input and its result are derived by schemars; its
     /// error is told to the caller as text.
     ///
-    /// The closure runs on the executor, never on a guest's stack; it is dropped when the caller is stopped, and a
+    /// Input with keys that the schema does not have is refused. The closure runs on the executor, never on a guest's stack; it is dropped when the caller is stopped, and a
     /// panic in it fails this call only. What it does is the embedder's: nothing limits it.
     ///
     /// ```
@@ -60,6 +60,28 @@ fn schema_of<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value()
 }
 
+/// A key of `value` that the schema does not have. Rules see what the schema declares, so nothing else may reach the
+/// closure, whatever its own reading of the input would make of it (an alias, say).
+fn undeclared<'a>(root: &Value, schema: &Value, value: &'a Value) -> Option<&'a str> {
+    let referred = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
+    let schema = referred.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema);
+    match value {
+        Value::Array(items) => {
+            let schema = schema.get("items")?;
+            items.iter().find_map(|item| undeclared(root, schema, item))
+        }
+        Value::Object(members) => {
+            let declared = schema.get("properties")?.as_object()?;
+            let open = schema.get("additionalProperties").is_some_and(|more| *more != Value::Bool(false));
+            members.iter().find_map(|(key, value)| match declared.get(key) {
+                Some(schema) => undeclared(root, schema, value),
+                None => (!open).then_some(key.as_str()),
+            })
+        }
+        _ => None,
+    }
+}
+
 struct Closure<F, I> {
     function: F,
     input_schema: Value,
@@ -76,6 +98,10 @@ where
     R: Future<Output = Result<O, E>> + Send + 'static,
 {
     fn provide(&self, invocation: Invocation) -> BoxFuture<'static, Outcome> {
+        if let Some(key) = undeclared(&self.input_schema, &self.input_schema, invocation.input()) {
+            let text = format!("unknown field `{key}`");
+            return Box::pin(std::future::ready(Outcome::InvalidInput(text)));
+        }
         // The input is shared with events, so it is read in place.
         let answer = match I::deserialize(invocation.input()) {
             Ok(input) => (self.function)(input),

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use casemate_policy::{ToolFacts, ToolIdentity};
+use casemate_policy::ToolFacts;
 
 use super::Tool;
 
@@ -26,17 +26,17 @@ pub struct Toolset(Arc<BTreeMap<String, Tool>>);
 ///
 /// INVARIANT: grants and rules name tools by their own names, so no two tools in one tree of calls have the same.
 #[derive(Default)]
-pub(crate) struct OwnNames(BTreeMap<String, ToolIdentity>);
+pub(crate) struct OwnNames(BTreeMap<String, Tool>);
 
 impl OwnNames {
     /// Adds a tool and all that it brings along.
     pub(crate) fn add(&mut self, tool: &Tool) -> Result<(), ToolsetError> {
         check_name(tool.name())?;
         match self.0.get(tool.name()) {
-            Some(known) if known == tool.identity() => {}
+            Some(known) if known.is(tool) => {}
             Some(_) => return Err(ToolsetError::Duplicate { name: tool.name().to_owned() }),
             None => {
-                self.0.insert(tool.name().to_owned(), tool.identity().clone());
+                self.0.insert(tool.name().to_owned(), tool.clone());
             }
         }
         tool.brings().iter().try_for_each(|brought| self.add(brought))
