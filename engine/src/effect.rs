@@ -22,11 +22,11 @@ pub(crate) struct Effect {
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     Result(Arc<Value>),
-    Denied(Denial),
+    Denied(Box<Denial>),
     NotFound(String),
     InvalidInput(String),
     LimitExceeded(LimitExceeded),
-    Failed(Failure),
+    Failed(Box<Failure>),
     Cancelled,
 }
 

@@ -167,16 +167,16 @@ struct Watcher {
 impl Events {
     /// Numbers an event and hands it on; it is made only where somebody watches.
     pub(crate) fn publish(&self, kind: impl FnOnce() -> EventKind) {
-        let mut make = Some(kind);
-        let mut make = || make.take().map(|make| make());
-        // Made before the lock where that can be.
-        let made = if self.0.watching.load(Ordering::Acquire) > 0 { make() } else { None };
+        let mut kind = Some(kind);
+        let mut make = || kind.take().map(|make| make());
+        // Before the lock, where that can be.
+        let early = if self.0.watching.load(Ordering::Acquire) > 0 { make() } else { None };
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.sequence += 1;
         if state.watchers.is_empty() {
             return;
         }
-        let Some(kind) = made.or_else(make) else { return };
+        let Some(kind) = early.or_else(make) else { return };
         let event = Arc::new(Event { sequence: state.sequence, kind, at: SystemTime::now() });
         state.watchers.retain(|watcher| watcher.offer(&event));
         self.0.watching.store(state.watchers.len(), Ordering::Release);

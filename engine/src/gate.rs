@@ -415,7 +415,8 @@ impl Scope {
         };
         record.close();
         inner.events.publish(|| EventKind::Rejected { id, approval, tool, reason: reason.clone() });
-        Err(Outcome::Denied(Denial { rules: ruling.rules.clone(), ..Denial::new(reason) }))
+        let denial = Denial { rules: ruling.rules.clone(), ..Denial::new(reason) };
+        Err(Outcome::Denied(denial.into()))
     }
 
     async fn answer(&self, approver: &dyn Approver, request: ApprovalRequest) -> Answer {
@@ -463,7 +464,7 @@ impl Scope {
             policy,
             allow: denial.allow.clone(),
         });
-        Outcome::Denied(denial)
+        Outcome::Denied(denial.into())
     }
 
     /// A step that asks the budget; what it has no room for is recorded.

@@ -11,6 +11,6 @@ use crate::gate::Permit;
 pub(crate) async fn perform(permit: Permit) -> Outcome {
     let (invocation, record) = permit.begin();
     let work = AssertUnwindSafe(async move { invocation.perform().await }).catch_unwind();
-    let outcome = work.await.unwrap_or_else(|_panic| Outcome::Failed(Failure::new("the tool panicked")));
+    let outcome = work.await.unwrap_or_else(|_panic| Outcome::Failed(Failure::new("the tool panicked").into()));
     record.settle(outcome)
 }

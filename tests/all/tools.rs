@@ -427,7 +427,8 @@ fn two_tools_of_one_name_anywhere_in_a_tree_of_calls() {
     assert_eq!(set.map(|_| ()), Err(duplicate.clone()));
     // One tool in the set, and another that serves an import.
     let plain = load(engine(), wat!("imports-plain"));
-    let log = Tool::new("t", |Line { text }: Line| async move { Ok::<_, String>(drop(text)) });
+    let log =
+        Tool::new("t", |Line { text }: Line| async move { if text.is_empty() { Err("nothing") } else { Ok(()) } });
     let imports = plain.imports().function("log", log).unwrap();
     let other = Toolset::new().with(ledger().tool("lookup").unwrap().named("t")).unwrap();
     let call = plain.call("run", json!({})).imports(imports).tools(other).grants(granted(&["t"]));

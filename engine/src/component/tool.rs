@@ -174,7 +174,8 @@ fn outcome(result: Result<serde_json::Value, CallError>) -> Outcome {
     match result {
         Ok(value) => Outcome::Result(value.into()),
         Err(CallError::Tool(error)) => {
-            Outcome::Failed(Failure { value: error.value.clone(), ..Failure::new(error.to_string()) })
+            let failure = Failure::new(error.to_string());
+            Outcome::Failed(Failure { value: error.value, ..failure }.into())
         }
         Err(CallError::InvalidInput(error)) => Outcome::InvalidInput(error.to_string()),
         Err(CallError::LimitExceeded(limit)) => Outcome::LimitExceeded(limit),
@@ -188,7 +189,8 @@ fn outcome(result: Result<serde_json::Value, CallError>) -> Outcome {
                 ErrorKind::Busy => "there is no place for the tool's sandbox now: try again later",
                 _ => "the tool could not be run",
             };
-            Outcome::Failed(Failure { kind: error.kind(), detail: Some(error.to_string()), ..Failure::new(told) })
+            let detail = Some(error.to_string());
+            Outcome::Failed(Failure { kind: error.kind(), detail, ..Failure::new(told) }.into())
         }
     }
 }

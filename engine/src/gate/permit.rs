@@ -61,14 +61,16 @@ pub(crate) struct Record {
     events: Events,
     account: Arc<Account>,
     id: u64,
-    /// Which tool was called, if it was one; `None` once there is an outcome.
-    open: Option<Option<Tool>>,
+    /// Which tool was called, if it was one.
+    tool: Option<Tool>,
+    /// Whether there is no outcome yet.
+    open: bool,
     started: Instant,
 }
 
 impl Record {
     pub(super) fn new(events: Events, account: Arc<Account>, id: u64, tool: Option<Tool>) -> Self {
-        Self { events, account, id, open: Some(tool), started: Instant::now() }
+        Self { events, account, id, tool, open: true, started: Instant::now() }
     }
 
     fn started(mut self) -> Self {
@@ -85,7 +87,7 @@ impl Record {
 
     /// Ends without an outcome of its own: what follows is recorded elsewhere.
     pub(super) fn close(mut self) {
-        self.open = None;
+        self.open = false;
     }
 
     fn within_budget(&self, outcome: Outcome) -> Outcome {
@@ -102,14 +104,17 @@ impl Record {
     }
 
     fn publish(&mut self, outcome: &Outcome) {
-        let Some(tool) = self.open.take() else { return };
+        if !std::mem::take(&mut self.open) {
+            return;
+        }
+        let tool = self.tool.as_ref();
         let (id, duration) = (self.id, self.started.elapsed());
-        let name = tool.as_ref().map_or("(call-all)", Tool::name).to_owned();
+        let name = tool.map_or("(call-all)", Tool::name).to_owned();
         tracing::debug!(id, tool = name, outcome = outcome.kind(), "settled");
         self.events.publish(|| match outcome {
             Outcome::Result(output) => EventKind::ToolResult { id, tool: name, output: output.clone(), duration },
             other => {
-                let (kind, message) = shown(other, tool.as_ref());
+                let (kind, message) = shown(other, tool);
                 EventKind::Error { id, tool: name, kind, message }
             }
         });

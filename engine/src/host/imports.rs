@@ -94,7 +94,9 @@ fn value_of(import: &ImportedFunction, outcome: Outcome, most: usize) -> Result<
                 return Ok(Some(Val::Result(Ok(value.map(Box::new)))));
             }
             Ok(value) => return Ok(value),
-            Err(error) => Outcome::Failed(Failure::new(format!("the tool's result does not have its type: {error}"))),
+            Err(error) => {
+                Outcome::Failed(Failure::new(format!("the tool's result does not have its type: {error}")).into())
+            }
         },
         other => other,
     };
@@ -110,8 +112,8 @@ fn value_of(import: &ImportedFunction, outcome: Outcome, most: usize) -> Result<
 
 /// The outcome in the words of the import's own error, where it has some for it.
 fn error_value(shape: &Shape, outcome: &Outcome, most: usize) -> Option<Val> {
-    if let Outcome::Failed(Failure { value, .. }) = outcome
-        && let Ok(value) = from_json(shape, value, most)
+    if let Outcome::Failed(failure) = outcome
+        && let Ok(value) = from_json(shape, &failure.value, most)
     {
         return Some(value);
     }

@@ -5,7 +5,7 @@ use casemate_host_bindings::agent::types;
 use futures_util::future::join_all;
 
 use super::Host;
-use crate::effect::{Denial, Outcome};
+use crate::effect::Outcome;
 use crate::json::{Reader, Unreadable};
 use crate::limits::{LimitExceeded, LimitKind};
 
@@ -79,7 +79,7 @@ impl Host {
 fn told(outcome: Outcome) -> Result<String, Error> {
     match outcome {
         Outcome::Result(value) => Ok(value.to_string()),
-        Outcome::Denied(Denial { reason, .. }) => Err(Error::Denied(reason)),
+        Outcome::Denied(denial) => Err(Error::Denied(denial.reason)),
         Outcome::NotFound(text) => Err(Error::NotFound(text)),
         Outcome::InvalidInput(text) => Err(Error::InvalidInput(text)),
         Outcome::LimitExceeded(limit) => Err(Error::LimitExceeded(limit.to_string())),

@@ -111,9 +111,9 @@ where
             match answer.await {
                 Ok(output) => match serde_json::to_value(output) {
                     Ok(output) => Outcome::Result(output.into()),
-                    Err(error) => Outcome::Failed(Failure::new(format!("the result is not JSON: {error}"))),
+                    Err(error) => Outcome::Failed(Failure::new(format!("the result is not JSON: {error}")).into()),
                 },
-                Err(error) => Outcome::Failed(Failure::new(error.to_string())),
+                Err(error) => Outcome::Failed(Failure::new(error.to_string()).into()),
             }
         })
     }
