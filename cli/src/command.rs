@@ -5,6 +5,7 @@ mod call;
 mod component;
 mod demo;
 mod inspect;
+mod policy;
 
 use std::process::ExitCode;
 
@@ -23,7 +24,8 @@ Examples:
   casemate demo                                     see it work, with no arguments and no network
   casemate inspect toolbox                          what the built-in toolbox offers and wants
   casemate call toolbox list-dir '{\"path\":\"/src\"}' --dir .::/src
-  casemate call tool.wasm add '{\"a\":2,\"b\":3}' --fuel 1000000 --json"
+  casemate call tool.wasm add '{\"a\":2,\"b\":3}' --fuel 1000000 --json
+  casemate policy check rules.cedar --tool refund=ledger.wasm#refund"
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -36,6 +38,8 @@ pub(crate) struct Arguments {
 enum Command {
     Inspect(inspect::Inspect),
     Call(call::Call),
+    #[command(subcommand)]
+    Policy(policy::Policy),
     #[command(subcommand)]
     Component(component::Component),
     #[command(subcommand)]
@@ -56,6 +60,7 @@ impl Arguments {
         match self.command {
             Command::Inspect(inspect) => inspect.run(&self.cache).await,
             Command::Call(call) => call.run(&self.cache).await,
+            Command::Policy(policy) => policy.run(&self.cache).await,
             Command::Component(component) => component.run().await,
             Command::Cache(cache) => cache.run(&self.cache),
             Command::Demo(demo) => demo.run(&self.cache).await,

@@ -1,8 +1,13 @@
 //! Casemate at the terminal: a thin layer of arguments and rendering over the library `casemate`.
 
+mod approval;
+mod binding;
 mod command;
+mod events;
+mod input;
 mod options;
 mod render;
+mod setup;
 mod source;
 
 use std::process::ExitCode;

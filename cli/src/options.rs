@@ -1,6 +1,9 @@
 //! Options that several subcommands share, and how their values are written.
 
-use std::path::PathBuf;
+mod policy;
+mod tools;
+
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -9,6 +12,11 @@ use bytesize::ByteSize;
 use casemate::{Engine, EngineBuilder, Folder, Grants, Limits, Metering, OnExcess};
 use clap::{Args, ValueEnum};
 use etcetera::BaseStrategy as _;
+
+use crate::source;
+
+pub(crate) use policy::{PolicyOptions, PolicyTexts};
+pub(crate) use tools::{KnownTools, ToolFlag, ToolOptions};
 
 /// Where compiled components are kept.
 #[derive(Args)]
@@ -41,6 +49,17 @@ impl CacheOptions {
     }
 }
 
+/// What a sandbox is given.
+#[derive(Args)]
+pub(crate) struct SandboxOptions {
+    #[command(flatten)]
+    pub(crate) grants: GrantOptions,
+    #[command(flatten)]
+    pub(crate) tools: ToolOptions,
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
+}
+
 /// What the sandbox reaches.
 #[derive(Args)]
 #[command(next_help_heading = "Grants")]
@@ -51,20 +70,30 @@ pub(crate) struct GrantOptions {
     /// Set an environment variable of the guest
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     variables: Vec<(String, String)>,
+    /// Let the tool with that name be called
+    #[arg(long = "allow-tool", value_name = "NAME")]
+    allowed_tools: Vec<String>,
+    /// Let the tool with that name be called each time that a person says yes; see `--approve`
+    #[arg(long = "ask-tool", value_name = "NAME[=QUESTION]")]
+    asked_tools: Vec<String>,
     /// Read grants from a TOML file; folders in it are relative to the file
     #[arg(long, value_name = "FILE")]
     grants: Option<PathBuf>,
 }
 
 impl GrantOptions {
+    /// Whether anything is said of tools.
+    pub(crate) fn speak_of_tools(&self) -> bool {
+        self.grants.is_some() || !self.allowed_tools.is_empty() || !self.asked_tools.is_empty()
+    }
+
     pub(crate) fn grants(self) -> anyhow::Result<Grants> {
         let mut grants = match &self.grants {
             None => Grants::none(),
             Some(path) => {
-                let text =
-                    std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+                let text = source::read_text(path)?;
                 let grants = Grants::from_toml(&text).with_context(|| format!("in `{}`", path.display()))?;
-                grants.relative_to(path.parent().unwrap_or(std::path::Path::new(".")))
+                grants.relative_to(path.parent().unwrap_or(Path::new(".")))
             }
         };
         for folder in self.folders {
@@ -72,6 +101,15 @@ impl GrantOptions {
         }
         for (name, value) in &self.variables {
             grants = grants.env(name, value)?;
+        }
+        for name in self.allowed_tools {
+            grants = grants.tool(name)?;
+        }
+        for text in self.asked_tools {
+            grants = match text.split_once('=') {
+                Some((name, question)) => grants.tool_after_asking(name, question)?,
+                None => grants.tool_after_asking(&text, format!("May `{text}` be called?"))?,
+            };
         }
         Ok(grants)
     }

@@ -1,17 +1,25 @@
 //! What people and programs see: errors, exit statuses, colours on terminals only.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
-use casemate::ErrorKind;
+use casemate::{ErrorKind, Rule, ToolSource};
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// The status for usage errors, as clap has it.
 const USAGE: u8 = 2;
+
+/// The status where nothing could be done.
+pub(crate) fn usage() -> ExitCode {
+    ExitCode::from(USAGE)
+}
 
 /// Shows an error that is not the outcome of a call.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
@@ -21,11 +29,68 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     error_line(&format!("{error:#}"));
-    ExitCode::from(USAGE)
+    usage()
 }
 
 pub(crate) fn error_line(message: &str) {
-    anstream::eprintln!("{BAD}error{BAD:#}: {message}");
+    anstream::eprintln!("{BAD}error{BAD:#}: {}", plain(message));
+}
+
+pub(crate) fn warning_line(message: &str) {
+    anstream::eprintln!("{WARN}warning{WARN:#}: {}", plain(message));
+}
+
+/// A rule, as people find it.
+pub(crate) fn rule(rule: &Rule) -> String {
+    let Rule { id, file, line } = rule;
+    let place = format!("{file}:{line}");
+    if *id == place { format!("the rule at {place}") } else { format!("rule `{id}` ({place})") }
+}
+
+/// Where a tool comes from, with as much of the component's hash as people compare.
+pub(crate) fn tool_source(source: &ToolSource) -> String {
+    const DIGITS: usize = 12;
+    match source {
+        ToolSource::Export { component, export } => {
+            format!("{}#{}", component.get(..DIGITS).unwrap_or(component), plain(export))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Text that a guest may have written, with everything that steers a terminal, reorders what it shows, or hides in it
+/// made visible as `\u001b`. Only the ends of lines stay, and tabs. JSON stays JSON, with the same meaning.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(steers) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if steers(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a `String` does not fail.
+                _ = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    shown.into()
+}
+
+fn steers(character: char) -> bool {
+    match character {
+        '\n' | '\t' => false,
+        // Marks that reorder or do not show: the Arabic letter mark, zero widths, separators, embeddings, isolates,
+        // the byte order mark, tags.
+        '\u{61c}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{e0000}'..='\u{e007f}' => true,
+        other => other.is_control(),
+    }
 }
 
 /// Shows text in a style, where the stream is a terminal.
@@ -44,4 +109,20 @@ pub(crate) fn status(kind: ErrorKind) -> ExitCode {
         ErrorKind::Cancelled => 130,
         _ => USAGE,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_shown_and_json_stays_json() {
+        assert_eq!(plain("two\nlines, ü and \t"), "two\nlines, ü and \t");
+        assert_eq!(plain("\u{1b}[31m\r\u{202e}"), r"\u001b[31m\u000d\u202e");
+        let hostile = serde_json::json!("\u{9b}\u{7f}\u{e0041}\u{2066}");
+        let shown = hostile.to_string();
+        let shown = plain(&shown);
+        assert!(shown.is_ascii(), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), hostile);
+    }
 }

@@ -276,10 +276,25 @@ fn processes_race_for_one_cache_and_all_succeed() {
 }
 
 #[test]
+fn the_demo_governs_an_agent_and_without_a_terminal_its_question_is_answered_no() {
+    let shown = String::from_utf8(ends(&["demo"], 0).stdout).expect("text");
+    for line in [
+        "done  {\"order\":\"A-17\",\"amount\":500,\"count\":1}",
+        "denied  refunds of more than 100.00 are made at the desk",
+        "denied  nobody is asked, and the answer is no: Refund more than 20.00?",
+        "on disk there is now: A-17 500\n",
+        "asks      refund {\"order\":\"B-3\",\"amount\":5000} by rule `large-refund` (refunds.cedar:10)\n",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+}
+
+#[test]
 fn the_demo_contains_every_trick() {
     let output = ends(&["demo"], 0);
     let shown = String::from_utf8(output.stdout).expect("text");
     assert!(!shown.contains("NOT CONTAINED"), "{shown}");
+    assert!(shown.contains("18 of 18 tricks were contained."), "{shown}");
     assert!(!shown.contains('\u{1b}'), "no colour where there is no terminal");
 }
 

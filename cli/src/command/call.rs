@@ -1,18 +1,21 @@
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use casemate::{CallError, CallReport, Engine, ErrorKind, Usage};
+use casemate::{CallError, CallReport, Engine, ErrorKind, LoadError, Usage};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::options::{CacheOptions, GrantOptions, LimitOptions};
+use crate::approval::{Approve, Person};
+use crate::events::{Denial, Show, Watcher};
+use crate::input;
+use crate::options::{CacheOptions, LimitOptions, SandboxOptions};
 use crate::render;
-use crate::source;
+use crate::setup::Setup;
 
 /// Call a tool of a component, in a fresh sandbox
 ///
-/// The result goes to standard output as JSON, alone; what the guest prints goes to standard error.
+/// The result goes to standard output as JSON, alone; what the guest prints goes to standard error, and so do questions
+/// and events.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -20,6 +23,13 @@ Examples:
   casemate call toolbox grep '{\"pattern\":\"fn main\",\"path\":\"/src\"}' --dir .::/src
   casemate call toolbox write-file @input.json --dir ./out::/out:rw
   casemate call tool.wasm spin --timeout 200ms --json
+
+With tools:
+  casemate call planner.wasm advise '{\"city\":\"Bern\"}' \\
+      --tool acme:weather/forecast=weather.wasm --allow-tool 'acme:weather/forecast#get-forecast'
+  casemate call agent.wasm flow '{\"order\":\"A-1\",\"amount\":5}' --dir ./ledger::/ledger:rw \\
+      --tool lookup=ledger.wasm#lookup --allow-tool lookup \\
+      --tool refund=ledger.wasm#refund --ask-tool 'refund=Pay it back?' --policy rules.cedar --events
 
 Exit status: 0 fine, 1 the tool's own error, 2 invalid input or usage, 3 a limit was reached,
 4 denied, 5 trap, 6 busy or internal, 130 cancelled.")]
@@ -32,17 +42,26 @@ pub(crate) struct Call {
     #[arg(default_value = "{}", hide_default_value = true)]
     input: String,
     #[command(flatten)]
-    grants: GrantOptions,
+    sandbox: SandboxOptions,
+    /// What becomes of questions, where a grant or a rule has a person decide
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Approve::Ask, help_heading = "Policy")]
+    approve: Approve,
     #[command(flatten)]
     limits: LimitOptions,
-    /// Print one JSON object: the result or error, what was used, and what was printed
-    #[arg(long)]
+    /// Print one JSON object: the result or error, what was used, denied and printed
+    #[arg(long, help_heading = "Output")]
     json: bool,
+    /// Print what passes the Gate to standard error as it happens, one JSON object a line
+    #[arg(long, help_heading = "Output")]
+    events: bool,
 }
 
 /// What the call came to, before it is shown.
 enum Ending {
-    Report(CallReport),
+    Report {
+        report: Box<CallReport>,
+        denials: Vec<Denial>,
+    },
     /// It did not come to a call.
     Failed {
         kind: ErrorKind,
@@ -58,57 +77,45 @@ impl Call {
     }
 
     async fn ending(self, cache: &CacheOptions) -> Ending {
-        match self.call(cache).await {
-            Ok(report) => Ending::Report(report),
-            Err((kind, error)) => Ending::Failed { kind, message: format!("{error:#}") },
-        }
+        self.call(cache).await.unwrap_or_else(|error| {
+            let invalid_component = error.is::<LoadError>();
+            let kind = if invalid_component { ErrorKind::InvalidComponent } else { ErrorKind::InvalidInput };
+            Ending::Failed { kind, message: format!("{error:#}") }
+        })
     }
 
-    async fn call(self, cache: &CacheOptions) -> Result<CallReport, (ErrorKind, anyhow::Error)> {
-        let usage = |error: anyhow::Error| (ErrorKind::InvalidInput, error);
-        let input = parse_input(&self.input).map_err(usage)?;
-        let grants = self.grants.grants().map_err(usage)?;
-        let engine: Engine = cache
-            .engine()
-            .metering(self.limits.meter.into())
-            .build()
-            .map_err(|error| (ErrorKind::Internal, error.into()))?;
-        let limits = self.limits.limits(&engine).map_err(usage)?;
-        let component = source::load(&engine, &self.file).await.map_err(|error| {
-            let context = format!("cannot load `{}`", self.file);
-            (ErrorKind::InvalidComponent, anyhow::Error::from(error).context(context))
-        })?;
-        let interrupted = async {
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+    async fn call(self, cache: &CacheOptions) -> anyhow::Result<Ending> {
+        let input = input::parse(&self.input)?;
+        let engine: Engine = match cache.engine().metering(self.limits.meter.into()).build() {
+            Ok(engine) => engine,
+            Err(error) => return Ok(Ending::Failed { kind: ErrorKind::Internal, message: error.to_string() }),
         };
-        Ok(component.call(self.function, input).grants(grants).limits(limits).until(interrupted).report().await)
+        let limits = self.limits.limits(&engine)?;
+        let setup = Setup::load(&engine, &self.file, self.sandbox, limits).await?;
+        let person = Person::new(self.approve, input::is_stdin(&self.input));
+        let (call, gate) = setup.call(self.function, input, person);
+        let watcher = Watcher::start(&gate, if self.events { Show::Events } else { Show::Nothing });
+        let report = call.until(interrupted()).report().await;
+        Ok(Ending::Report { report: Box::new(report), denials: watcher.finish().await? })
     }
 }
 
-fn parse_input(text: &str) -> anyhow::Result<Value> {
-    let (text, place) = match text.strip_prefix('@') {
-        Some(path) => (std::fs::read_to_string(path).with_context(|| format!("cannot read `{path}`"))?, path),
-        None if text == "-" => {
-            let mut input = String::new();
-            std::io::stdin().read_to_string(&mut input).context("cannot read standard input")?;
-            (input, "standard input")
-        }
-        None => (text.to_owned(), "the argument"),
-    };
-    serde_json::from_str(&text).with_context(|| format!("the input in {place} is not JSON"))
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn show_json(ending: &Ending) -> anyhow::Result<ExitCode> {
     let (object, status) = match ending {
-        Ending::Report(report) => {
+        Ending::Report { report, denials } => {
             let mut object = match &report.result {
                 Ok(value) => json!({"ok": value}),
                 Err(error) => json!({"error": error.to_json()}),
             };
             if let Some(members) = object.as_object_mut() {
                 members.extend(facts(report));
+                members.insert("denials".to_owned(), serde_json::to_value(denials)?);
             }
             (object, report.result.as_ref().map_or_else(|error| render::status(error.kind()), |_| ExitCode::SUCCESS))
         }
@@ -134,8 +141,8 @@ fn facts(report: &CallReport) -> impl Iterator<Item = (String, Value)> {
 }
 
 fn show(ending: &Ending) -> anyhow::Result<ExitCode> {
-    let report = match ending {
-        Ending::Report(report) => report,
+    let (report, denials) = match ending {
+        Ending::Report { report, denials } => (report, denials),
         Ending::Failed { kind, message } => {
             render::error_line(message);
             return Ok(render::status(*kind));
@@ -145,10 +152,12 @@ fn show(ending: &Ending) -> anyhow::Result<ExitCode> {
     match &report.result {
         Ok(value) => {
             writeln!(std::io::stdout().lock(), "{value:#}")?;
+            show_denials(denials, &report.result);
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
             show_error(error);
+            show_denials(denials, &report.result);
             Ok(render::status(error.kind()))
         }
     }
@@ -175,7 +184,9 @@ fn show_printed(report: &CallReport) -> std::io::Result<()> {
 fn show_error(error: &CallError) {
     render::error_line(&error.to_string());
     match error {
-        CallError::Denied(denied) => anstream::eprintln!("  the tool said: {}", denied.cause),
+        CallError::Denied(denied) => {
+            anstream::eprintln!("  the tool said: {}", render::plain(&denied.cause.to_string()));
+        }
         CallError::Tool(tool) => {
             if let Some(hint) = tool.hint {
                 anstream::eprintln!("  hint: {hint}");
@@ -183,4 +194,25 @@ fn show_error(error: &CallError) {
         }
         _ => {}
     }
+}
+
+/// What was denied on the way, whatever the guest made of it; of what the error tells already, only the rules.
+fn show_denials(denials: &[Denial], result: &Result<Value, CallError>) {
+    let told = match result {
+        Err(CallError::Denied(denied)) => denied.refused.as_slice(),
+        _ => &[],
+    };
+    for Denial { tool, reason, rules, allow } in denials {
+        if !told.iter().any(|refused| refused.reason.as_ref() == Some(reason)) {
+            let allow = allow.as_ref().map_or_else(String::new, |allow| format!(" (allow it with `{allow}`)"));
+            note(&format!("`{tool}` was denied: {reason}{allow}"));
+        }
+        for rule in rules {
+            note(&format!("`{tool}` was denied by {}", render::rule(rule)));
+        }
+    }
+}
+
+fn note(text: &str) {
+    anstream::eprintln!("  {}", render::plain(text));
 }

@@ -1,3 +1,5 @@
+mod refunds;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,9 +15,9 @@ use crate::options::CacheOptions;
 use crate::render::{BAD, BOLD, DIM, GOOD, styled};
 use crate::source;
 
-/// See Casemate work: tools on a real folder, and hostile guests that try their tricks
+/// See Casemate work: tools on a real folder, hostile guests that try their tricks, and an agent whose tools have rules
 ///
-/// Needs no arguments and no network, and leaves nothing behind but compiled components in the cache.
+/// At a terminal it asks one question. Needs no arguments and no network, and leaves nothing behind but compiled components in the cache.
 #[derive(Args)]
 pub(crate) struct Demo {}
 
@@ -55,7 +57,16 @@ impl Demo {
             stopped += usize::from(show_trick(&engine, &hostile, trick, &grants).await?);
         }
         let nothing_kept = show_forgetting(&hostile).await;
-        Ok(summary(stopped + usize::from(nothing_kept), tricks.len() + 1))
+
+        anstream::println!(
+            "\n{}",
+            styled(BOLD, "3. An agent that calls tools: granted, denied by a rule, and asked about")
+        );
+        let ledger = place.path().join("ledger");
+        std::fs::create_dir(&ledger)?;
+        let governed = refunds::show(&engine, &ledger).await?;
+        let contained = summary(stopped + usize::from(nothing_kept), tricks.len() + 1);
+        Ok(if contained && governed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -158,7 +169,8 @@ fn how(report: &CallReport) -> String {
     }
 }
 
-fn summary(contained: usize, tried: usize) -> ExitCode {
+/// Whether all was contained.
+fn summary(contained: usize, tried: usize) -> bool {
     anstream::println!("\n{}", styled(BOLD, format!("{contained} of {tried} tricks were contained.")));
     anstream::println!(
         "Each ran as native code inside this very process, in a sandbox of its own that was made for one call and\n\
@@ -168,7 +180,7 @@ fn summary(contained: usize, tried: usize) -> ExitCode {
         styled(BOLD, "casemate inspect toolbox"),
         styled(BOLD, "casemate call --help   "),
     );
-    if contained == tried { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    contained == tried
 }
 
 fn shorten(value: &Value) -> String {

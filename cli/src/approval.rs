@@ -1,0 +1,274 @@
+//! Asking at the terminal: who answers when a grant or a rule says that a person decides.
+
+use std::io::{BufRead, IsTerminal as _, Write};
+use std::sync::{Arc, Once};
+
+use casemate::{Annotations, Answer, AnswerFuture, ApprovalRequest, Approver, Rule, ToolIdentity};
+use clap::ValueEnum;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use crate::render::{self, BOLD, DIM, styled};
+
+/// What becomes of questions.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Approve {
+    /// Ask at the terminal; where there is none, the answer is no
+    Ask,
+    /// No to every question
+    Never,
+    /// Yes to every question
+    Always,
+}
+
+/// Whoever answers.
+pub(crate) enum Person {
+    /// The one at the terminal, one question at a time.
+    AtTerminal(Arc<Mutex<()>>),
+    SaysYes,
+    SaysNo,
+    /// Nobody, for that reason; whoever runs this is told so once.
+    Absent {
+        why: &'static str,
+        told: Once,
+    },
+}
+
+impl Person {
+    /// `input_is_taken`: standard input is read for something else.
+    pub(crate) fn new(approve: Approve, input_is_taken: bool) -> Self {
+        match approve {
+            Approve::Always => Self::SaysYes,
+            Approve::Never => Self::SaysNo,
+            Approve::Ask if input_is_taken => Self::absent("standard input is the call's input"),
+            Approve::Ask => Self::at_terminal().unwrap_or_else(|| Self::absent("there is no terminal to ask at")),
+        }
+    }
+
+    /// The one at the terminal, where there is one.
+    pub(crate) fn at_terminal() -> Option<Self> {
+        let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        is_terminal.then(|| Self::AtTerminal(Arc::default()))
+    }
+
+    fn absent(why: &'static str) -> Self {
+        Self::Absent { why, told: Once::new() }
+    }
+}
+
+impl Approver for Person {
+    fn ask(&self, request: ApprovalRequest) -> AnswerFuture {
+        match self {
+            Self::SaysYes => at_once(Answer::Approve),
+            Self::SaysNo => at_once(reject(format!("nobody is asked, and the answer is no: {}", request.question))),
+            Self::Absent { why, told } => {
+                told.call_once(|| {
+                    let tool = &request.tool.name;
+                    render::warning_line(&format!(
+                        "nobody can be asked about `{tool}`, because {why}; `--approve always` says yes to everything"
+                    ));
+                });
+                at_once(reject(format!("nobody can be asked, because {why}: {}", request.question)))
+            }
+            Self::AtTerminal(turn) => {
+                let turn = turn.clone();
+                Box::pin(async move {
+                    let turn = turn.lock_owned().await;
+                    // The thread keeps its turn even where nobody waits for the answer any more, so that what is typed
+                    // for this question answers no other.
+                    let answer = tokio::task::spawn_blocking(move || {
+                        let _turn = turn;
+                        Question::of(&request).put(&mut std::io::stdin().lock(), &mut anstream::stderr().lock())
+                    });
+                    match answer.await {
+                        Ok(Ok(answer)) => answer,
+                        Ok(Err(error)) => reject(format!("the terminal failed: {error}")),
+                        Err(_) => reject("the terminal failed"),
+                    }
+                })
+            }
+        }
+    }
+}
+
+fn at_once(answer: Answer) -> AnswerFuture {
+    Box::pin(std::future::ready(answer))
+}
+
+fn reject(reason: impl Into<String>) -> Answer {
+    Answer::Reject { reason: reason.into() }
+}
+
+/// What a person has to know to answer.
+struct Question<'a> {
+    tool: &'a ToolIdentity,
+    annotations: Annotations,
+    input: &'a Value,
+    asks: &'a str,
+    rules: &'a [Rule],
+    principal: &'a str,
+}
+
+impl<'a> Question<'a> {
+    fn of(request: &'a ApprovalRequest) -> Self {
+        Self {
+            tool: &request.tool,
+            annotations: request.annotations,
+            input: &request.input,
+            asks: &request.question,
+            rules: &request.rules,
+            principal: &request.principal,
+        }
+    }
+
+    /// Shows it, and waits for an answer that is one.
+    fn put(&self, input: &mut impl BufRead, out: &mut impl Write) -> std::io::Result<Answer> {
+        self.show(out)?;
+        loop {
+            let Some(line) = prompt("[y]es / [n]o / [e]dit: ", input, out)? else { return Ok(unanswered()) };
+            let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((&line, ""));
+            match word {
+                "y" | "yes" => return Ok(Answer::Approve),
+                "n" | "no" if rest.is_empty() => {
+                    let reason = prompt("why? (Enter for no reason) ", input, out)?;
+                    return Ok(no(reason.as_deref().unwrap_or_default()));
+                }
+                "n" | "no" => return Ok(no(rest)),
+                "e" | "edit" => {
+                    if let Some(edited) = edit(input, out)? {
+                        return Ok(Answer::ApproveEdited(edited));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn show(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let Annotations { read_only, idempotent, destructive, open_world } = self.annotations;
+        let mark = |holds| if holds { "yes" } else { "no" };
+        writeln!(out, "\n{}", styled(BOLD, format!("May `{}` be called?", render::plain(&self.tool.name))))?;
+        for line in self.asks.lines() {
+            writeln!(out, "  {}", render::plain(line))?;
+        }
+        writeln!(out, "  {}  {}", styled(DIM, "asked by"), self.asked_by())?;
+        writeln!(out, "  {}    {}", styled(DIM, "caller"), render::plain(self.principal))?;
+        writeln!(
+            out,
+            "  {}      {}; it says of itself: read-only {}, idempotent {}, destructive {}, open-world {}",
+            styled(DIM, "tool"),
+            render::tool_source(&self.tool.source),
+            mark(read_only),
+            mark(idempotent),
+            mark(destructive),
+            mark(open_world),
+        )?;
+        writeln!(out, "  {}", styled(DIM, "input"))?;
+        for line in render::plain(&format!("{:#}", self.input)).lines() {
+            writeln!(out, "    {line}")?;
+        }
+        Ok(())
+    }
+
+    fn asked_by(&self) -> String {
+        if self.rules.is_empty() {
+            return "the grants".to_owned();
+        }
+        let rules: Vec<_> = self.rules.iter().map(render::rule).collect();
+        rules.join(", ")
+    }
+}
+
+/// A line without the white space around it; `None` where there are no more.
+fn prompt(text: &str, input: &mut impl BufRead, out: &mut impl Write) -> std::io::Result<Option<String>> {
+    write!(out, "{text}")?;
+    out.flush()?;
+    let mut line = String::new();
+    let read = input.read_line(&mut line)?;
+    Ok((read > 0).then(|| line.trim().to_owned()))
+}
+
+/// JSON on as many lines as it takes; `None` where it is not JSON.
+fn edit(input: &mut impl BufRead, out: &mut impl Write) -> std::io::Result<Option<Value>> {
+    let mut text = String::new();
+    while let Some(line) = prompt(if text.is_empty() { "input as JSON: " } else { "… " }, input, out)? {
+        text.push_str(&line);
+        text.push('\n');
+        match serde_json::from_str(&text) {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) if error.is_eof() && !line.is_empty() => {}
+            Err(error) => {
+                writeln!(out, "this is not JSON: {error}")?;
+                return Ok(None);
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn no(reason: &str) -> Answer {
+    reject(if reason.is_empty() { "a person said no" } else { reason })
+}
+
+fn unanswered() -> Answer {
+    reject("a person was asked and gave no answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use casemate::ToolSource;
+    use serde_json::json;
+
+    /// What is shown, and what the lines typed come to.
+    fn put(argument: &Value, rules: &[Rule], typed: &str) -> (String, Answer) {
+        let tool = ToolIdentity { name: "refund".into(), source: ToolSource::Closure };
+        let annotations = Annotations::default();
+        let question = Question { tool: &tool, annotations, input: argument, asks: "Pay?", rules, principal: "bot" };
+        let mut shown = anstream::StripStream::new(Vec::new());
+        let answer = question.put(&mut typed.as_bytes(), &mut shown).unwrap();
+        (String::from_utf8(shown.into_inner()).unwrap(), answer)
+    }
+
+    #[track_caller]
+    fn check(typed: &str, expected: &Answer) {
+        assert_eq!(put(&json!({}), &[], typed).1, *expected, "{typed:?}");
+    }
+
+    #[test]
+    fn what_is_typed_is_an_answer() {
+        check("y\n", &Answer::Approve);
+        check(" yes \n", &Answer::Approve);
+        check("maybe\n\nY\ny\n", &Answer::Approve);
+        check("n\n\n", &reject("a person said no"));
+        check("n\ntoo much\n", &reject("too much"));
+        check("no too much\n", &reject("too much"));
+        check("", &unanswered());
+        check("e\n{\"amount\": 5}\n", &Answer::ApproveEdited(json!({"amount": 5})));
+        check("e\n{\n\"amount\":\n5}\n", &Answer::ApproveEdited(json!({"amount": 5})));
+        check("e\n{,}\nn no\n", &reject("no"));
+        check("e\n", &unanswered());
+    }
+
+    #[test]
+    fn all_that_is_decided_about_is_shown() {
+        let rule = Rule { id: "cap".into(), file: "rules.cedar".into(), line: 7 };
+        let (shown, _) = put(&json!({"order": "A-1", "amount": 101}), &[rule], "y\n");
+        assert_eq!(
+            shown,
+            "\nMay `refund` be called?\n  Pay?\n  asked by  rule `cap` (rules.cedar:7)\n  caller    bot\n  \
+             tool      closure; it says of itself: read-only no, idempotent no, destructive yes, open-world yes\n  \
+             input\n    {\n      \"order\": \"A-1\",\n      \"amount\": 101\n    }\n[y]es / [n]o / [e]dit: "
+        );
+    }
+
+    #[test]
+    fn an_argument_cannot_steer_the_terminal() {
+        let hostile = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\r\u{8}\u{7f}\u{202e}yes\n[y]es / [n]o / [e]dit: y";
+        let (shown, _) = put(&json!({ hostile: hostile }), &[], "n\n\n");
+        let steering = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!shown.contains(steering), "{shown:?}");
+        assert!(shown.contains(r"\u001b[2J\u001b]0;x\u0007\u009b31m\r\b\u007f\u202eyes\n[y]es"), "{shown}");
+        assert_eq!(shown.lines().filter(|line| line.starts_with("[y]es")).count(), 1);
+    }
+}

@@ -1,0 +1,42 @@
+//! Rules and grants, looked at before anything runs.
+
+mod check;
+mod explain;
+mod show;
+
+use std::process::ExitCode;
+
+use casemate::{Component, Engine, Tool, ToolFacts};
+use clap::Subcommand;
+
+use crate::options::{CacheOptions, ToolFlag};
+use crate::source::Loader;
+
+/// Look at rules and grants before anything runs
+#[derive(Subcommand)]
+pub(crate) enum Policy {
+    Check(check::Check),
+    Explain(explain::Explain),
+    Show(show::Show),
+}
+
+impl Policy {
+    pub(crate) async fn run(self, cache: &CacheOptions) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Check(check) => check.run(cache).await,
+            Self::Explain(explain) => explain.run(cache).await,
+            Self::Show(show) => show.run(cache).await,
+        }
+    }
+}
+
+/// What rules can know of the tools that are named.
+async fn facts(engine: &Engine, flags: &[ToolFlag]) -> anyhow::Result<Vec<ToolFacts>> {
+    let mut loader = Loader::new(engine);
+    let mut facts = Vec::new();
+    for flag in flags {
+        let provider: Component = loader.load(flag.file()).await?;
+        facts.extend(flag.tools(&provider)?.into_iter().map(|tool| Tool::from(tool).facts().clone()));
+    }
+    Ok(facts)
+}
