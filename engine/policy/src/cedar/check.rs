@@ -51,6 +51,9 @@ impl Check<'_> {
         for (index, rule) in self.rules.iter().enumerate() {
             self.check_tools(rule, &mut findings);
             self.check_names(index, rule, &mut findings);
+            if self.about(index).next().is_none() {
+                self.check_first_steps(rule, &mut findings);
+            }
         }
         findings.impossible = self.validate(schema, &mut findings);
         findings.warnings.extend(self.unpermitted(&findings.impossible));
@@ -96,6 +99,19 @@ impl Check<'_> {
                         findings.error(PolicyProblem { place, ..problem });
                     }
                 }
+            }
+        }
+    }
+
+    /// What Cedar does not look at where a rule is about no tool in scope: what every request has is known all the same.
+    fn check_first_steps(&self, rule: &LoadedRule, findings: &mut Findings) {
+        let any = Tool::of_any_input();
+        for Named { path, .. } in &rule.named {
+            let first = Path { root: path.root, steps: path.steps.iter().take(1).cloned().collect() };
+            let found = self.look_up(&any, &first);
+            if let (Found::Unknown { .. }, Some(problem)) = (&found, found.problem(&any, &first, None)) {
+                let place = rule.place(self.files, path.find_in(rule.text(self.files)).unwrap_or_default());
+                findings.error(PolicyProblem { place, ..problem });
             }
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::names::{Path, Root};
 use super::shape::{self, Field, Fields, Hidden, Presence, Shape};
-use crate::{ToolFacts, ToolIdentity};
+use crate::{Annotations, ToolFacts, ToolIdentity, ToolSource};
 
 /// The action that every tool's own is in.
 pub(super) const CALL: &str = "call";
@@ -33,6 +33,12 @@ impl Tool {
         ];
         let context = context.into_iter().map(|(name, field)| (name.to_owned(), field)).collect();
         Self { identity: facts.identity.clone(), context }
+    }
+
+    /// What every tool has in common.
+    pub(super) fn of_any_input() -> Self {
+        let identity = ToolIdentity { name: String::new(), source: ToolSource::Closure };
+        Self::new(&ToolFacts { identity, annotations: Annotations::default(), input_schema: Value::Bool(true) })
     }
 
     /// What rules can see of its input, and what they cannot.

@@ -107,6 +107,15 @@ fn unfit(condition: &str, input: &Value, reason: &str) {
 }
 
 #[test]
+fn a_misspelt_attribute_where_no_tool_is_in_scope() {
+    let text = "permit(principal, action, resource)\nwhen { context.inptu.amount > 3 && context.depth < 2 };";
+    let errors = CedarPolicy::compile(&[PolicySource { name: "rules.cedar", text }], &[]).unwrap_err();
+    assert_eq!(errors.to_string(), "rules.cedar:2:8: unknown attribute `context.inptu`: did you mean `input`?");
+    let text = "permit(principal, action, resource) when { context.input.anything > 3 && resource.read_only };";
+    assert!(CedarPolicy::compile(&[PolicySource { name: "rules.cedar", text }], &[]).is_ok());
+}
+
+#[test]
 fn a_misspelt_attribute() {
     errors(
         "permit(principal, action, resource);\nforbid(principal, action == Action::\"call:refund\", resource)\n\
