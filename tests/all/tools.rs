@@ -350,7 +350,12 @@ fn an_import_that_nothing_serves_is_said_before_anything_runs() {
     };
     assert_eq!(unbound.import, "acme:weather/forecast@1.0.0#get-forecast");
     let error = planner().imports().function("towns", cities()).unwrap_err().to_string();
-    assert!(error.starts_with("`towns` is not one function or interface that the component imports"), "{error}");
+    assert!(
+        error.starts_with(
+            "the component imports no function or interface `towns`; it imports acme:weather/forecast@1.0.0#"
+        ),
+        "{error}"
+    );
     let error = planner().imports().interface("forecast", ledger()).unwrap_err().to_string();
     assert!(error.contains("is not served: there is no tool `forecast#"), "{error}");
 }

@@ -9,7 +9,7 @@ use wasmtime::component::{self as wasm};
 
 use super::describe::{bare, signature};
 use super::tool::ExportError;
-use super::{Component, ContentHash, LoadError, Signature};
+use super::{Component, ComponentTool, ContentHash, LoadError, Signature};
 use crate::host::wasi;
 use crate::tool::{KnownFrom, OwnNames, Tool, ToolSignature, ToolsetError};
 
@@ -131,12 +131,21 @@ impl Imports {
     /// which means only one (`forecast#get-forecast`, `get-forecast`).
     pub fn function(mut self, name: &str, tool: impl Into<Tool>) -> Result<Self, BindError> {
         let tool = tool.into();
-        let mut meant = self.functions.iter().zip(&mut self.bound).filter(|(function, _)| function.is_called(name));
-        let (Some((import, bound)), None) = (meant.next(), meant.next()) else {
-            return Err(BindError::NotImported { name: name.to_owned(), imports: self.names().collect() });
+        let functions = self.functions.clone();
+        let meant: Vec<_> = functions.iter().zip(0..).filter(|(function, _)| function.is_called(name)).collect();
+        let (import, index): (_, usize) = match meant.as_slice() {
+            [] => return Err(self.not_imported(name)),
+            [one] => *one,
+            several => {
+                let imports = several.iter().map(|(function, _)| function.name()).collect();
+                return Err(BindError::Ambiguous { name: name.to_owned(), imports });
+            }
         };
         check_types(import, &tool)?;
-        *bound = Some(tool);
+        match self.bound.get_mut(index) {
+            Some(bound @ None) => *bound = Some(tool),
+            _ => return Err(BindError::Served { import: import.name() }),
+        }
         let mut own_names = OwnNames::default();
         self.tools().try_for_each(|tool| own_names.add(tool))?;
         Ok(self)
@@ -145,21 +154,29 @@ impl Imports {
     /// Has the exports of `provider` serve a whole interface: `acme:weather/forecast@1.0.0`, or the same without
     /// version or package. Each is a tool of its own, named `acme:weather/forecast#get-forecast`; its sandbox is
     /// granted nothing.
-    pub fn interface(mut self, name: &str, provider: &Component) -> Result<Self, BindError> {
+    pub fn interface(self, name: &str, provider: &Component) -> Result<Self, BindError> {
+        self.interface_with(name, provider, |tool| tool)
+    }
+
+    /// [`interface`](Self::interface), with grants, limits and all else that `make` gives each tool.
+    pub fn interface_with(
+        mut self,
+        name: &str,
+        provider: &Component,
+        make: impl Fn(ComponentTool) -> ComponentTool,
+    ) -> Result<Self, BindError> {
         let functions = self.functions.clone();
         let mut served = functions.iter().filter_map(|import| {
             let interface = import.interface.as_deref()?;
             is_interface(interface, name).then_some((interface, import))
         });
-        let first = served
-            .next()
-            .ok_or_else(|| BindError::NotImported { name: name.to_owned(), imports: self.names().collect() })?;
+        let first = served.next().ok_or_else(|| self.not_imported(name))?;
         for (interface, import) in std::iter::once(first).chain(served) {
             let tool = provider
                 .tool(&format!("{}#{}", bare(interface), import.function))
                 .map_err(|source| BindError::NotExported { import: import.name(), source })?
                 .named(full_name(Some(without_version(interface)), &import.function));
-            self = self.function(&import.name(), tool)?;
+            self = self.function(&import.name(), make(tool))?;
         }
         Ok(self)
     }
@@ -173,6 +190,15 @@ impl Imports {
     pub fn unbound(&self) -> impl Iterator<Item = String> {
         let unbound = self.functions.iter().zip(&self.bound).filter(|(_, tool)| tool.is_none());
         unbound.map(|(function, _)| function.name())
+    }
+
+    fn not_imported(&self, name: &str) -> BindError {
+        BindError::NotImported { name: name.to_owned(), imports: self.names().collect() }
+    }
+
+    /// All functions by their names, each with what serves it.
+    pub fn functions(&self) -> impl Iterator<Item = (String, Option<&Tool>)> {
+        self.names().zip(self.bound.iter().map(Option::as_ref))
     }
 
     /// The tools that serve them.
@@ -259,13 +285,27 @@ pub struct Unbound {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// The component imports nothing of that name, or several.
-    #[error("`{name}` is not one function or interface that the component imports; it imports {}", list(imports))]
+    /// The component imports nothing of that name.
+    #[error("the component imports no function or interface `{name}`; it imports {}", list(imports))]
     NotImported {
         /// What was asked for.
         name: String,
         /// What there is.
         imports: Vec<String>,
+    },
+    /// The name means several of its imports.
+    #[error("`{name}` can mean several imports: {}", list(imports))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// What it can mean.
+        imports: Vec<String>,
+    },
+    /// Something serves it already.
+    #[error("two tools would serve `{import}`")]
+    Served {
+        /// The import.
+        import: String,
     },
     /// Two tools would have one name, or one has a name that cannot be.
     #[error(transparent)]

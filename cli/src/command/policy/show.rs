@@ -117,7 +117,7 @@ impl View {
             arguments: grants.arguments().to_vec(),
             stdin_bytes: grants.input().len(),
             tools: binding.tools.tools().map(|(name, bound)| (name.to_owned(), tool(bound))).collect(),
-            imports: binding.imports.names().map(|name| (name.clone(), binding.served.get(&name).map(tool))).collect(),
+            imports: binding.imports.functions().map(|(name, server)| (name, server.map(tool))).collect(),
             policy: policy.as_ref().map(|policy| policy.version().to_owned()),
         }
     }
