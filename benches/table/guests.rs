@@ -14,8 +14,14 @@ pub(crate) const ADD: &[u8] = br#"(component
     (core instance $i (instantiate $m))
     (func (export "add") (param "a" u32) (param "b" u32) (result u32) (canon lift (core func $i "add"))))"#;
 
+pub(crate) const CALLS: &str = "casemate:caller/calls@0.1.0";
+pub(crate) const LEDGER: &str = "casemate:ledger/ledger@0.1.0";
+
 /// Computes, spins and sleeps.
 const WORKER: &str = include_str!("guest.wat");
+
+/// Doubles a number so many times, each by a call of its import.
+const DOUBLER: &str = include_str!("doubler.wat");
 
 /// One component on both sides.
 #[derive(Clone)]
@@ -31,6 +37,9 @@ pub(crate) struct Guests {
     smallest: OnceCell<Pair>,
     toolbox: OnceCell<Pair>,
     worker: OnceCell<Pair>,
+    caller: OnceCell<Pair>,
+    ledger: OnceCell<Pair>,
+    doubler: OnceCell<Pair>,
     folder: tempfile::TempDir,
 }
 
@@ -42,6 +51,9 @@ impl Guests {
             smallest: OnceCell::new(),
             toolbox: OnceCell::new(),
             worker: OnceCell::new(),
+            caller: OnceCell::new(),
+            ledger: OnceCell::new(),
+            doubler: OnceCell::new(),
             folder: small_folder()?,
         })
     }
@@ -64,6 +76,18 @@ impl Guests {
 
     pub(crate) async fn worker(&self) -> Result<&Pair> {
         self.worker.get_or_try_init(async || self.load(worker()?).await).await
+    }
+
+    pub(crate) async fn caller(&self) -> Result<&Pair> {
+        self.caller.get_or_try_init(|| self.load(casemate_guests::CALLER)).await
+    }
+
+    pub(crate) async fn ledger(&self) -> Result<&Pair> {
+        self.ledger.get_or_try_init(|| self.load(casemate_guests::LEDGER)).await
+    }
+
+    pub(crate) async fn doubler(&self) -> Result<&Pair> {
+        self.doubler.get_or_try_init(async || self.load(wat::parse_str(DOUBLER)?).await).await
     }
 
     async fn load(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Pair> {

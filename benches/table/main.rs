@@ -6,9 +6,13 @@
 mod cache;
 mod compute;
 mod describe;
+mod effect;
+mod events;
 mod fresh;
 mod memory;
 mod metering;
+mod nested;
+mod policy;
 mod pool;
 mod process;
 mod throughput;
@@ -16,6 +20,7 @@ mod timer;
 mod warm;
 
 mod bare;
+mod gate;
 mod guests;
 mod machine;
 mod measure;
@@ -55,6 +60,10 @@ async fn print_table(options: Options) -> Result<()> {
     compute::rows(&mut table, &guests).await?;
     warm::rows(&mut table, &guests).await?;
     describe::rows(&mut table, &guests).await?;
+    effect::rows(&mut table, &guests).await?;
+    policy::rows(&mut table, &guests).await?;
+    nested::rows(&mut table, &guests).await?;
+    events::rows(&mut table, &guests).await?;
     cache::rows(&mut table, &guests).await?;
     timer::rows(&mut table, &guests).await?;
     throughput::rows(&mut table, &guests).await?;
