@@ -17,7 +17,7 @@ use wasmtime::component::{Instance, Val};
 
 use crate::component::{Component, Export, Imports, Returns, Signature};
 use crate::driver::Signal;
-use crate::gate::{Budget, Gate, Invocation, Outermost, Scope};
+use crate::gate::{Budget, Gate, Invocation, Scope, Tree};
 use crate::host::{Host, Output, Refused, Sink, Stream};
 use crate::limits::Limits;
 use crate::sandbox::{self, Ended, Plan, Work};
@@ -31,6 +31,11 @@ pub use outcome::{CallError, CallReport, CapturedOutput, Denied, ErrorKind, Fram
 /// Dropping the future stops the guest and frees its place.
 #[must_use = "a call does nothing until it is awaited"]
 pub struct Call {
+    // Boxed, since whoever awaits a call keeps room for it while the guest runs.
+    settings: Box<Settings>,
+}
+
+struct Settings {
     component: Component,
     name: String,
     input: Input,
@@ -40,7 +45,7 @@ pub struct Call {
     tools: Toolset,
     imports: Option<Imports>,
     principal: Option<Arc<Principal>>,
-    budget: Budget,
+    budget: Option<Budget>,
     limits: Limits,
     sink: Sink,
     cancel: Option<Signal>,
@@ -51,7 +56,7 @@ pub type InstanceFuture<'a, R> = Pin<Box<dyn Future<Output = wasmtime::Result<R>
 
 impl Call {
     pub(crate) fn new(component: Component, name: String, input: Value) -> Self {
-        Self {
+        let settings = Settings {
             component,
             name,
             input: Input(input),
@@ -61,73 +66,74 @@ impl Call {
             tools: Toolset::new(),
             imports: None,
             principal: None,
-            budget: Budget::default(),
+            budget: None,
             limits: Limits::default(),
             sink: Sink::Capture,
             cancel: None,
-        }
+        };
+        Self { settings: Box::new(settings) }
     }
 
     /// What the sandbox reaches, and all that it calls together; nothing by default.
     pub fn grants(mut self, grants: Grants) -> Self {
-        self.grants = grants;
+        self.settings.grants = grants;
         self
     }
 
     /// What the called component itself reaches, where that is less than what its tools do: an agent that has no folder
     /// may have a tool that does. It has to be within [`grants`](Self::grants).
     pub fn narrowed_to(mut self, grants: Grants) -> Self {
-        self.narrowed = Some(grants);
+        self.settings.narrowed = Some(grants);
         self
     }
 
     /// The tools that the component sees. It may call those that [`grants`](Self::grants) list.
     pub fn tools(mut self, tools: Toolset) -> Self {
-        self.tools = tools;
+        self.settings.tools = tools;
         self
     }
 
     /// What serves the functions that the component imports.
     pub fn imports(mut self, imports: Imports) -> Self {
-        self.imports = Some(imports);
+        self.settings.imports = Some(imports);
         self
     }
 
     /// The Gate through which its tools are called; by default that of the engine.
     pub fn gate(mut self, gate: &Gate) -> Self {
-        self.gate = Some(gate.clone());
+        self.settings.gate = Some(gate.clone());
         self
     }
 
     /// On whose behalf it acts, for rules; by default [`Principal::default`].
     pub fn principal(mut self, principal: Principal) -> Self {
-        self.principal = Some(Arc::new(principal));
+        self.settings.principal = Some(Arc::new(principal));
         self
     }
 
     /// How much it may do through tools, and all that it calls together.
     pub fn budget(mut self, budget: Budget) -> Self {
-        self.budget = budget;
+        self.settings.budget = Some(budget);
         self
     }
 
     /// How much it may use.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.settings.limits = limits;
         self
     }
 
     /// Hands what the guest prints to `callback` as it comes, instead of capturing it. The limit on output holds; a
     /// panic in it fails this call. It is called on the guest's stack: hand bytes on, and do not block.
     pub fn on_output(mut self, callback: impl FnMut(Stream, &[u8]) + Send + 'static) -> Self {
-        self.sink = Sink::Callback(Box::new(callback));
+        self.settings.sink = Sink::Callback(Box::new(callback));
         self
     }
 
     /// Stops the call when `signal` completes, with [`CallError::Cancelled`]. Unlike dropping the future, this still
     /// gives a report.
     pub fn until(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
-        self.cancel = Some(Box::pin(signal));
+        self.settings.cancel = Some(Box::pin(signal));
         self
     }
 
@@ -183,31 +189,31 @@ impl Call {
     }
 
     fn plan(self) -> Result<(Plan, Option<Signal>), CallError> {
-        let imports = bound(&self.component, self.imports.as_ref())?;
-        let tools = || self.tools.tools().map(|(_, tool)| tool).chain(imports.iter());
-        tools().try_for_each(|tool| tool.narrows(&self.grants))?;
+        let settings = *self.settings;
+        let imports = bound(&settings.component, settings.imports.as_ref())?;
+        let tools = || settings.tools.tools().map(|(_, tool)| tool).chain(imports.iter());
+        tools().try_for_each(|tool| tool.narrows(&settings.grants))?;
         if !imports.is_empty() {
             // Each of the two is sound in itself.
             let mut own_names = OwnNames::default();
             tools().try_for_each(|tool| own_names.add(tool))?;
         }
-        let reach = match self.narrowed {
-            Some(grants) => self.grants.narrow(grants)?,
-            None => self.grants,
+        let reach = match settings.narrowed {
+            Some(grants) => settings.grants.narrow(grants)?,
+            None => settings.grants,
         };
-        let gate = self.gate.unwrap_or_else(|| self.component.engine().gate().clone());
-        let given = Outermost { gate, budget: self.budget, principal: self.principal, reach: Arc::new(reach) };
-        let scope = Scope::outermost(given, self.tools, imports);
-        let output = Output::new(&self.limits, self.sink);
-        Ok((Plan { component: self.component, scope, limits: self.limits, output }, self.cancel))
+        let gate = settings.gate.unwrap_or_else(|| settings.component.engine().gate().clone());
+        let tree = Tree::new(gate, settings.principal, settings.budget);
+        let scope = Scope::outermost(tree, reach, settings.tools, imports);
+        let output = Output::new(&settings.limits, settings.sink);
+        let plan = Plan { component: settings.component, scope, limits: settings.limits, output };
+        Ok((plan, settings.cancel))
     }
 
     /// Does everything that can be done before a sandbox exists.
-    fn start(mut self) -> Result<Running, CallError> {
-        let input = std::mem::replace(&mut self.input, Input(Value::Null));
-        let component = self.component.clone();
-        let export = component.export(&self.name)?;
-        let (signature, work) = prepare(&component, export, &input.0, &self.limits)?;
+    fn start(self) -> Result<Running, CallError> {
+        let Settings { component, name, input, limits, .. } = &*self.settings;
+        let (signature, work) = prepare(component, component.export(name)?, &input.0, limits)?;
         let (plan, cancel) = self.plan()?;
         Ok(Running::new(signature, plan, cancel, work))
     }
@@ -342,6 +348,7 @@ impl IntoFuture for Call {
 
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("name", &self.name).field("component", &self.component).finish_non_exhaustive()
+        let Settings { name, component, .. } = &*self.settings;
+        f.debug_struct("Call").field("name", name).field("component", component).finish_non_exhaustive()
     }
 }

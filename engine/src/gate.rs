@@ -25,7 +25,7 @@ use crate::event::{Events, Subscription};
 pub use approval::{Answer, AnswerFuture, ApprovalId, ApprovalRequest, Approver, NotPending, PendingApprovals};
 pub use budget::Budget;
 pub(crate) use permit::{Invocation, Permit};
-pub(crate) use scope::{Outermost, Scope};
+pub(crate) use scope::{Scope, Tree};
 
 /// Decides, records and shows what sandboxes do through tools. Cheap to clone; clones are the same Gate.
 ///
@@ -49,7 +49,7 @@ struct Inner {
     approval_time: Duration,
     events: Events,
     effects: AtomicU64,
-    anonymous: Arc<Principal>,
+    anonymous: Principal,
 }
 
 /// Settings of a [`Gate`].
@@ -84,6 +84,11 @@ impl Gate {
 
     fn events(&self) -> &Events {
         &self.inner.events
+    }
+
+    /// On whose behalf, where nobody was named.
+    fn anonymous(&self) -> &Principal {
+        &self.inner.anonymous
     }
 
     fn next_effect(&self) -> u64 {
@@ -134,7 +139,7 @@ impl GateBuilder {
                 approval_time,
                 events: Events::default(),
                 effects: AtomicU64::new(0),
-                anonymous: Arc::new(Principal::default()),
+                anonymous: Principal::default(),
             }),
         }
     }

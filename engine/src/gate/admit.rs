@@ -13,7 +13,6 @@ use super::approval::{Answer, ApprovalId, ApprovalRequest, Approver};
 use super::budget::Account;
 use super::permit::{Permit, Record};
 use super::scope::Scope;
-use crate::driver::{Excuse, Excused};
 use crate::effect::{Denial, Effect, Outcome};
 use crate::event::EventKind;
 use crate::json::{ArgumentsHash, text_len};
@@ -57,12 +56,12 @@ impl Scope {
             }
         };
         self.within(&effect, |account| account.spend(effect.tool.name()))?;
-        self.inner.gate.events().publish(|| EventKind::ToolCall {
+        self.gate().events().publish(|| EventKind::ToolCall {
             id: effect.id,
             tool: effect.tool.name().to_owned(),
             source: effect.tool.identity().source.clone(),
             input: effect.tool.shown(&effect.input),
-            principal: self.inner.principal.id().to_owned(),
+            principal: self.principal().id().to_owned(),
             depth: self.inner.depth + 1,
             policy: ruling.version.clone(),
             rules: ruling.rules,
@@ -82,14 +81,14 @@ impl Scope {
     }
 
     fn rule(&self, effect: &Effect) -> Result<Ruling, Outcome> {
-        let Some(policy) = self.inner.gate.policy() else { return Ok(Ruling::default()) };
+        let Some(policy) = self.gate().policy() else { return Ok(Ruling::default()) };
         let query = Query {
-            principal: &self.inner.principal,
+            principal: self.principal(),
             tool: effect.tool.identity(),
             input: &effect.input,
             time: SystemTime::now(),
             depth: self.inner.depth + 1,
-            calls: self.inner.account.calls(),
+            calls: self.account().calls(),
         };
         // Rules can be an embedder's own.
         let decided =
@@ -109,12 +108,12 @@ impl Scope {
 
     /// Asks a person; the answer is the input as the person changed it, if so.
     async fn ask(&self, effect: &Effect, question: String, ruling: &Ruling) -> Result<Option<Arc<Value>>, Outcome> {
-        let Some(approver) = &self.inner.gate.inner.approver else {
+        let Some(approver) = &self.gate().inner.approver else {
             let denial = Denial::new(format!("it needs a person's approval, and there is nobody to ask: {question}"));
             let denial = Denial { rules: ruling.rules.clone(), ..denial };
             return Err(self.deny(effect, denial, ruling.version.clone()));
         };
-        let inner = &self.inner.gate.inner;
+        let inner = &self.gate().inner;
         let request = ApprovalRequest {
             id: ApprovalId::new(),
             tool: effect.tool.identity().clone(),
@@ -124,7 +123,7 @@ impl Scope {
             question,
             rules: ruling.rules.clone(),
             policy: ruling.version.clone(),
-            principal: self.inner.principal.id().to_owned(),
+            principal: self.principal().id().to_owned(),
             expires: SystemTime::now() + inner.approval_time,
         };
         let (id, approval, tool) = (effect.id, request.id, effect.tool.name().to_owned());
@@ -161,8 +160,8 @@ impl Scope {
     }
 
     async fn answer(&self, approver: &dyn Approver, request: ApprovalRequest) -> Answer {
-        let _excuses: Vec<Excuse> = self.inner.clocks.iter().map(Excused::begin).collect();
-        let time = self.inner.gate.inner.approval_time;
+        let _excuses = self.excuse();
+        let time = self.gate().inner.approval_time;
         let asking = AssertUnwindSafe(async { approver.ask(request).await }).catch_unwind();
         let reject = |reason: String| Answer::Reject { reason };
         match tokio::time::timeout(time, asking).await {
@@ -174,15 +173,15 @@ impl Scope {
 
     /// There is no tool of which something could be known, so its input is not kept.
     pub(super) fn unknown(&self, id: u64, name: String, input: &Value) -> Outcome {
-        if let Err(limit) = self.inner.account.spend_input(text_len(input)) {
+        if let Err(limit) = self.account().spend_input(text_len(input)) {
             return Outcome::LimitExceeded(limit);
         }
         let reason = format!("there is no tool `{name}`");
-        self.inner.gate.events().publish(|| EventKind::Denied {
+        self.gate().events().publish(|| EventKind::Denied {
             id,
             tool: name,
             input: Arc::default(),
-            principal: self.inner.principal.id().to_owned(),
+            principal: self.principal().id().to_owned(),
             reason: reason.clone(),
             rules: Vec::new(),
             policy: None,
@@ -193,11 +192,11 @@ impl Scope {
 
     fn deny(&self, effect: &Effect, denial: Denial, policy: Option<String>) -> Outcome {
         tracing::debug!(tool = effect.tool.name(), reason = denial.reason, "denied");
-        self.inner.gate.events().publish(|| EventKind::Denied {
+        self.gate().events().publish(|| EventKind::Denied {
             id: effect.id,
             tool: effect.tool.name().to_owned(),
             input: effect.tool.shown(&effect.input),
-            principal: self.inner.principal.id().to_owned(),
+            principal: self.principal().id().to_owned(),
             reason: denial.reason.clone(),
             rules: denial.rules.clone(),
             policy,
@@ -208,11 +207,11 @@ impl Scope {
 
     /// A step that asks the budget; what it has no room for is recorded.
     fn within(&self, effect: &Effect, step: impl FnOnce(&Account) -> Result<(), LimitExceeded>) -> Result<(), Outcome> {
-        step(&self.inner.account).map_err(|limit| self.record_of(effect).settle(Outcome::LimitExceeded(limit)))
+        step(self.account()).map_err(|limit| self.record_of(effect).settle(Outcome::LimitExceeded(limit)))
     }
 
     fn record_of(&self, effect: &Effect) -> Record {
-        Record::new(self.inner.gate.events().clone(), self.inner.account.clone(), effect.id, Some(effect.tool.clone()))
+        Record::new(self.tree().clone(), effect.id, Some(effect.tool.clone()))
     }
 }
 

@@ -6,11 +6,10 @@ use std::time::Instant;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use super::Scope;
-use super::budget::Account;
+use super::scope::{Scope, Tree};
 use crate::call::ErrorKind;
 use crate::effect::{Effect, Outcome};
-use crate::event::{EventKind, Events};
+use crate::event::EventKind;
 use crate::json::text_len;
 use crate::tool::Tool;
 
@@ -58,8 +57,7 @@ impl Invocation {
 
 /// Where the one outcome of an effect goes.
 pub(crate) struct Record {
-    events: Events,
-    account: Arc<Account>,
+    tree: Arc<Tree>,
     id: u64,
     /// Which tool was called, if it was one.
     tool: Option<Tool>,
@@ -69,8 +67,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(events: Events, account: Arc<Account>, id: u64, tool: Option<Tool>) -> Self {
-        Self { events, account, id, tool, open: true, started: Instant::now() }
+    pub(super) fn new(tree: Arc<Tree>, id: u64, tool: Option<Tool>) -> Self {
+        Self { tree, id, tool, open: true, started: Instant::now() }
     }
 
     fn started(mut self) -> Self {
@@ -97,7 +95,7 @@ impl Record {
             Outcome::InvalidInput(text) => text.len() as u64,
             _ => return outcome,
         };
-        match self.account.spend_result(bytes) {
+        match self.tree.account().spend_result(bytes) {
             Ok(()) => outcome,
             Err(limit) => Outcome::LimitExceeded(limit),
         }
@@ -111,7 +109,7 @@ impl Record {
         let (id, duration) = (self.id, self.started.elapsed());
         let name = tool.map_or("(call-all)", Tool::name).to_owned();
         tracing::debug!(id, tool = name, outcome = outcome.kind(), "settled");
-        self.events.publish(|| match outcome {
+        self.tree.gate().events().publish(|| match outcome {
             Outcome::Result(output) => EventKind::ToolResult { id, tool: name, output: output.clone(), duration },
             other => {
                 let (kind, message) = shown(other, tool);

@@ -1,6 +1,6 @@
 //! One sandbox at the Gate.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use casemate_policy::{Grants, Principal};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Gate;
 use super::budget::{Account, Budget};
 use super::permit::Record;
-use crate::driver::Excused;
+use crate::driver::{Excuse, Excused};
 use crate::effect::{Effect, Outcome};
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::tool::{Tool, Toolset};
@@ -20,59 +20,92 @@ pub(crate) struct Scope {
 }
 
 pub(super) struct ScopeInner {
-    pub(super) gate: Gate,
-    /// Shared by the whole tree of calls.
-    pub(super) account: Arc<Account>,
-    pub(super) principal: Arc<Principal>,
+    tree: Arc<Tree>,
     /// What the sandbox itself reaches.
     pub(super) reach: Arc<Grants>,
     tools: Toolset,
     /// What serves the component's own imports, in their order.
     imports: Arc<[Tool]>,
+    /// Whoever waits for this one.
+    parent: Option<Scope>,
     pub(super) depth: u32,
-    /// The clocks of this call and of all that wait for it: they stop while a person is asked.
-    pub(super) clocks: Vec<Excused>,
+    /// Stops while a person is asked, here or below.
+    clock: Excused,
 }
 
-/// What the outermost sandbox of a tree of calls is given.
-pub(crate) struct Outermost {
-    pub(crate) gate: Gate,
-    pub(crate) budget: Budget,
-    pub(crate) principal: Option<Arc<Principal>>,
-    pub(crate) reach: Arc<Grants>,
+/// What a whole tree of calls shares.
+pub(crate) struct Tree {
+    gate: Gate,
+    principal: Option<Arc<Principal>>,
+    budget: Option<Box<Budget>>,
+    /// Opened by the first effect: most calls have none.
+    account: OnceLock<Box<Account>>,
+}
+
+impl Tree {
+    pub(crate) fn new(gate: Gate, principal: Option<Arc<Principal>>, budget: Option<Budget>) -> Self {
+        Self { gate, principal, budget: budget.map(Box::new), account: OnceLock::new() }
+    }
+
+    pub(super) fn account(&self) -> &Account {
+        let open = || Box::new(Account::new(self.budget.as_deref().cloned().unwrap_or_default()));
+        self.account.get_or_init(open)
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
 }
 
 impl Scope {
-    pub(crate) fn outermost(given: Outermost, tools: Toolset, imports: Arc<[Tool]>) -> Self {
-        let principal = given.principal.unwrap_or_else(|| given.gate.inner.anonymous.clone());
+    pub(crate) fn outermost(tree: Tree, reach: Grants, tools: Toolset, imports: Arc<[Tool]>) -> Self {
         let inner = ScopeInner {
-            gate: given.gate,
-            account: Arc::new(Account::new(given.budget)),
-            principal,
-            reach: given.reach,
+            tree: Arc::new(tree),
+            reach: Arc::new(reach),
             tools,
             imports,
+            parent: None,
             depth: 0,
-            clocks: vec![Excused::default()],
+            clock: Excused::default(),
         };
         Self { inner: Arc::new(inner) }
     }
 
     /// The scope of a tool that is called from here.
     pub(crate) fn child(&self, grants: Arc<Grants>, tools: Toolset, imports: Arc<[Tool]>) -> Self {
-        let mut clocks = self.inner.clocks.clone();
-        clocks.push(Excused::default());
         let inner = ScopeInner {
-            gate: self.inner.gate.clone(),
-            account: self.inner.account.clone(),
-            principal: self.inner.principal.clone(),
+            tree: self.inner.tree.clone(),
             reach: grants,
             tools,
             imports,
+            parent: Some(self.clone()),
             depth: self.inner.depth + 1,
-            clocks,
+            clock: Excused::default(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    pub(super) fn tree(&self) -> &Arc<Tree> {
+        &self.inner.tree
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        self.inner.tree.gate()
+    }
+
+    pub(super) fn account(&self) -> &Account {
+        self.inner.tree.account()
+    }
+
+    pub(super) fn principal(&self) -> &Principal {
+        self.inner.tree.principal.as_deref().unwrap_or(self.gate().anonymous())
+    }
+
+    /// Stops the clocks of this call and of all that wait for it.
+    pub(super) fn excuse(&self) -> Vec<Excuse> {
+        std::iter::successors(Some(self), |scope| scope.inner.parent.as_ref())
+            .map(|scope| scope.inner.clock.begin())
+            .collect()
     }
 
     /// What the sandbox itself reaches.
@@ -91,13 +124,13 @@ impl Scope {
 
     /// The time of this call that does not count.
     pub(crate) fn excused(&self) -> Excused {
-        self.inner.clocks.last().cloned().unwrap_or_default()
+        self.inner.clock.clone()
     }
 
     /// The tools that can be called from here, by the names they are shown under: of those it sees, those it is
     /// granted and the policy does not deny whatever their input.
     pub(crate) fn available(&self) -> Vec<(String, Tool)> {
-        let policy = self.inner.gate.policy();
+        let policy = self.gate().policy();
         let can_be_called = |tool: &Tool| {
             self.inner.reach.find_tool(tool.name()).is_some()
                 && policy.as_ref().is_none_or(|policy| policy.could_allow(tool.identity()))
@@ -117,7 +150,7 @@ impl Scope {
     }
 
     fn call_found(&self, found: Result<Tool, String>, input: Value) -> impl Future<Output = Outcome> + Send + use<> {
-        let (id, scope, input) = (self.inner.gate.next_effect(), self.clone(), Arc::new(input));
+        let (id, scope, input) = (self.gate().next_effect(), self.clone(), Arc::new(input));
         async move {
             match found {
                 Ok(tool) => scope.pass(Effect { id, tool, input }).await,
@@ -128,12 +161,11 @@ impl Scope {
 
     /// How many of `asked` calls at once may be; where that is not all, the excess is recorded as one event.
     pub(crate) fn fan_out(&self, asked: usize) -> (usize, LimitExceeded) {
-        let max = self.inner.account.budget().max_fan_out();
+        let max = self.account().budget().max_fan_out();
         let exceeded = LimitExceeded::new(LimitKind::FanOut, asked as u64, u64::from(max));
         let allowed = usize::try_from(max).unwrap_or(usize::MAX).min(asked);
         if allowed < asked {
-            let (events, account) = (self.inner.gate.events().clone(), self.inner.account.clone());
-            let record = Record::new(events, account, self.inner.gate.next_effect(), None);
+            let record = Record::new(self.tree().clone(), self.gate().next_effect(), None);
             record.settle(Outcome::LimitExceeded(exceeded));
         }
         (allowed, exceeded)
