@@ -64,26 +64,18 @@ pub(crate) fn run<R: Send + 'static>(
     cancel: Option<Signal>,
     work: Work<R>,
 ) -> Pin<Box<dyn Future<Output = Ended<R>> + Send>> {
-    Box::pin(run_once_placed(plan, cancel, work))
+    if plan.may_hold_its_thread() {
+        Box::pin(run_elsewhere(plan, cancel, work))
+    } else {
+        Box::pin(run_here(plan, None, cancel, work))
+    }
 }
 
-// A block, since an `async fn` would hold its arguments twice.
-#[allow(clippy::manual_async_fn, reason = "see above")]
-fn run_once_placed<R: Send + 'static>(
-    plan: Plan,
-    mut cancel: Option<Signal>,
-    work: Work<R>,
-) -> impl Future<Output = Ended<R>> + Send + 'static {
-    async move {
-        let placed = match unless_cancelled(find_place(&plan), &mut cancel).await {
-            Ok(placed) => placed,
-            Err(error) => return Ended::early(error),
-        };
-        if plan.may_hold_its_thread() {
-            Box::pin(on_own_thread(run_here(plan, placed, cancel, work))).await
-        } else {
-            run_here(plan, placed, cancel, work).await
-        }
+/// On a thread of its own. The place comes first: a thread that waited for one would be wasted.
+async fn run_elsewhere<R: Send + 'static>(plan: Plan, mut cancel: Option<Signal>, work: Work<R>) -> Ended<R> {
+    match unless_cancelled(find_place(&plan), &mut cancel).await {
+        Ok(placed) => on_own_thread(run_here(plan, Some(placed), cancel, work)).await,
+        Err(error) => Ended::early(error),
     }
 }
 
@@ -114,12 +106,16 @@ impl Plan {
 #[allow(clippy::manual_async_fn, reason = "see above")]
 fn run_here<R: Send + 'static>(
     plan: Plan,
-    placed: Placed,
-    cancel: Option<Signal>,
+    placed: Option<Placed>,
+    mut cancel: Option<Signal>,
     work: Work<R>,
 ) -> impl Future<Output = Ended<R>> + Send + 'static {
     async move {
-        let mut sandbox = match Sandbox::new(&plan, placed) {
+        let placed = match placed {
+            Some(placed) => Ok(placed),
+            None => unless_cancelled(find_place(&plan), &mut cancel).await,
+        };
+        let mut sandbox = match placed.and_then(|placed| Sandbox::new(&plan, placed)) {
             Ok(sandbox) => sandbox,
             Err(error) => return Ended::early(error),
         };
