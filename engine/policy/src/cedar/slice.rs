@@ -121,10 +121,10 @@ impl Slice {
         if fired.is_empty() {
             return Ok(self.not_permitted());
         }
-        let final_forbids: Vec<_> =
-            fired.iter().filter(|rule| rule.approval.is_none()).map(|rule| reason(rule)).collect();
+        let final_forbids: Vec<_> = fired.iter().copied().filter(|rule| rule.approval.is_none()).collect();
         if !final_forbids.is_empty() {
-            return Ok(denied(final_forbids.join("; "), None, names(&fired)));
+            let reasons: Vec<_> = final_forbids.iter().map(|rule| reason(rule)).collect();
+            return Ok(denied(reasons.join("; "), None, names(&final_forbids)));
         }
         let permitted = self.permits.as_ref().is_some_and(|set| ask(set).decision() == cedar_policy::Decision::Allow);
         Ok(if permitted {
