@@ -51,7 +51,7 @@ pub(crate) struct Ended<R> {
 }
 
 impl<R> Ended<R> {
-    pub(crate) fn early(error: CallError) -> Self {
+    fn early(error: CallError) -> Self {
         Self { result: Err(error), usage: Usage::default(), refused: Vec::new() }
     }
 }
@@ -195,7 +195,9 @@ async fn find_place(plan: &Plan) -> Result<Placed, CallError> {
         let slot = component.lane().slots.take(slots).await.map_err(CallError::Busy)?;
         return Ok(Placed { place: Place::Usual, slot });
     }
-    if let Some(slot) = component.lane().slots.try_take(slots).filter(|_| component.is_pooled()) {
+    if component.is_pooled()
+        && let Some(slot) = component.lane().slots.try_take(slots)
+    {
         return Ok(Placed { place: Place::Usual, slot });
     }
     let slot = component.engine().nested_slots(depth).take(slots).await.map_err(CallError::Busy)?;

@@ -33,8 +33,7 @@ pub trait Policy: Send + Sync {
     fn decide(&self, query: &Query<'_>) -> Decision;
 
     /// Whether there may be an input with which `tool` is not denied. Guests are shown only such tools; in doubt, yes.
-    fn could_allow(&self, tool: &ToolIdentity) -> bool {
-        let _ = tool;
+    fn could_allow(&self, _tool: &ToolIdentity) -> bool {
         true
     }
 }

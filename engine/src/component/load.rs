@@ -205,9 +205,8 @@ impl Code<'_> {
     #[allow(unsafe_code, reason = "wasmtime cannot check native code; see the safety comment")]
     fn load(&self, lane: &Lane) -> wasmtime::Result<wasm::Component> {
         // SAFETY: the code is what wasmtime's compiler made. It comes straight from the compiler; or from a component
-        // that is loaded already; or from a cache
-        // entry that is private to the user and whose checksum was compared; or from a file whose caller vouched for
-        // it in `load_compiled`. wasmtime itself checks version and settings.
+        // that is loaded already; or from a cache entry that is private to the user and whose checksum was compared;
+        // or from a file whose caller vouched for it in `load_compiled`. wasmtime itself checks version and settings.
         unsafe {
             match self {
                 Self::Bytes(bytes) => wasm::Component::deserialize(&lane.wasmtime, bytes),
