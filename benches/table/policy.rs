@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use casemate::{CedarPolicy, Policy as _, Principal, Query, Verdict};
+use casemate::{Action, CedarPolicy, Policy as _, Principal, Query, Verdict};
 use serde_json::Value;
 
 use crate::Result;
@@ -37,8 +37,13 @@ async fn decision(table: &Table) -> Result<()> {
     let called = tool.get(CALLED).ok_or("there is no tool")?.identity();
     let input: Value = serde_json::from_str(INPUT)?;
     let principal = Principal::default();
-    let query =
-        Query { principal: &principal, tool: called, input: &input, time: SystemTime::now(), depth: 1, calls: 0 };
+    let query = Query {
+        principal: &principal,
+        action: Action::Call { tool: called, input: &input },
+        time: SystemTime::now(),
+        depth: 1,
+        calls: 0,
+    };
     table.compare("policy/decision", GOAL, async || decisions(&many, &query), async || decisions(&few, &query)).await
 }
 

@@ -89,8 +89,9 @@ pub use tool::{Tool, Toolset, ToolsetError, Widening};
 
 pub use casemate_host_bindings::InvalidValue;
 pub use casemate_policy::{
-    Access, Annotations, Decision, DocumentError, Folder, GrantError, Grants, Policy, Principal, PrincipalParent,
-    Query, Rule, ToolFacts, ToolGrant, ToolIdentity, ToolSource, Verdict, Widened,
+    Access, Action, AddressClass, Annotations, Decision, DocumentError, Folder, GrantError, Grants, HostGrant,
+    HostName, HostPattern, Origin, Policy, Principal, PrincipalParent, Query, RequestError, RequestLine, Rule, Scheme,
+    SecretGrant, ToolFacts, ToolGrant, ToolIdentity, ToolSource, UnknownClass, Verdict, Widened, is_secret_name,
 };
 #[cfg(feature = "cedar")]
 pub use casemate_policy::{

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use casemate::{
-    Annotations, Answer, ApprovalRequest, Budget, CallError, Decision, Gate, Grants, LimitKind, NotPending,
+    Action, Annotations, Answer, ApprovalRequest, Budget, CallError, Decision, Gate, Grants, LimitKind, NotPending,
     PendingApprovals, Policy, Principal, Query, Rule, Subscription, Tool, Toolset, Verdict,
 };
 use serde_json::{Value, json};
@@ -33,10 +33,11 @@ impl Policy for Amounts {
 
     fn decide(&self, query: &Query<'_>) -> Decision {
         let rule = |id: &str| vec![Rule { id: id.to_owned(), file: "amounts".to_owned(), line: 1 }];
-        match query.input["amount"].as_i64() {
+        let Action::Call { tool, input } = query.action else { panic!("only tools are called here") };
+        match input["amount"].as_i64() {
             Some(amount) if amount < self.asks_from => Decision { verdict: Verdict::Allow, rules: rule("small") },
             Some(amount) if amount <= 1_000 => {
-                let verdict = Verdict::Ask { question: format!("{} {amount}?", query.tool.name) };
+                let verdict = Verdict::Ask { question: format!("{} {amount}?", tool.name) };
                 Decision { verdict, rules: rule("middle") }
             }
             _ => {
@@ -414,8 +415,8 @@ impl Policy for AskAboutRefunds {
     }
 
     fn decide(&self, query: &Query<'_>) -> Decision {
-        let verdict = match query.tool.name.as_str() {
-            "refund" => Verdict::Ask { question: "Refund?".to_owned() },
+        let verdict = match query.action {
+            Action::Call { tool, .. } if tool.name == "refund" => Verdict::Ask { question: "Refund?".to_owned() },
             _ => Verdict::Allow,
         };
         Decision { verdict, rules: Vec::new() }

@@ -31,7 +31,7 @@ use self::rules::LoadedRule;
 use self::schema::{Tool, Types};
 use self::slice::{Slice, denied};
 use self::text::File;
-use crate::{Decision, Policy, Query, ToolFacts, ToolIdentity};
+use crate::{Action, Decision, Policy, Query, ToolFacts, ToolIdentity};
 
 /// One file of rules.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ pub struct PolicySource<'a> {
 /// use std::time::SystemTime;
 ///
 /// use casemate_policy::{
-///     Annotations, CedarPolicy, Policy, PolicySource, Principal, Query, ToolFacts, ToolIdentity, ToolSource, Verdict,
+///     Action, Annotations, CedarPolicy, Policy, PolicySource, Principal, Query, ToolFacts, ToolIdentity, ToolSource, Verdict,
 /// };
 /// use serde_json::json;
 ///
@@ -66,8 +66,7 @@ pub struct PolicySource<'a> {
 ///
 /// let decision = policy.decide(&Query {
 ///     principal: &Principal::default(),
-///     tool: &refund.identity,
-///     input: &json!({"amount": 50}),
+///     action: Action::Call { tool: &refund.identity, input: &json!({"amount": 50}) },
 ///     time: SystemTime::now(),
 ///     depth: 1,
 ///     calls: 0,
@@ -147,8 +146,11 @@ impl Policy for CedarPolicy {
     }
 
     fn decide(&self, query: &Query<'_>) -> Decision {
-        let unknown = || format!("the policy knows no tool `{}`", query.tool.name);
-        match self.slices.get(&query.tool.name) {
+        let Action::Call { tool, .. } = query.action else {
+            return denied("the policy is not about requests".to_owned(), None, Vec::new());
+        };
+        let unknown = || format!("the policy knows no tool `{}`", tool.name);
+        match self.slices.get(&tool.name) {
             Some(slice) => slice.decide(&self.rules, query),
             None => denied(unknown(), None, Vec::new()),
         }

@@ -3,23 +3,50 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Principal, ToolIdentity};
+use crate::{AddressClass, Principal, RequestLine, ToolIdentity};
 
-/// One effect about which a policy is asked: who would call which tool with what.
+/// One effect about which a policy is asked: who would do what.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
     /// On whose behalf.
     pub principal: &'a Principal,
-    /// Which tool, under its own name.
-    pub tool: &'a ToolIdentity,
-    /// The whole input.
-    pub input: &'a Value,
+    /// What.
+    pub action: Action<'a>,
     /// When.
     pub time: SystemTime,
     /// How deep in a tree of calls: 1 for a call that the outermost component makes.
     pub depth: u32,
     /// How many calls were admitted in this tree so far.
     pub calls: u64,
+}
+
+/// What is attempted.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Action<'a> {
+    /// Calling a tool.
+    Call {
+        /// Which tool, under its own name.
+        tool: &'a ToolIdentity,
+        /// The whole input.
+        input: &'a Value,
+    },
+    /// Sending an HTTP request.
+    Fetch {
+        /// How, where to, and which path.
+        request: &'a RequestLine,
+        /// What sort of address it goes to.
+        address: AddressClass,
+    },
+    /// Putting a secret into an HTTP request.
+    Use {
+        /// The name of the secret.
+        secret: &'a str,
+        /// The request.
+        request: &'a RequestLine,
+        /// What sort of address it goes to.
+        address: AddressClass,
+    },
 }
 
 /// Rules that decide one effect with its arguments.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::{Access, Folder, GrantError, Grants};
+use crate::{Access, AddressClass, Folder, GrantError, Grants, HostGrant};
 
 /// A grants document that could not be read, with the place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,10 @@ struct Document {
     folders: Vec<FolderEntry>,
     #[serde(default)]
     tools: Vec<ToolEntry>,
+    #[serde(default)]
+    hosts: Vec<HostEntry>,
+    #[serde(default)]
+    secrets: Vec<SecretEntry>,
     #[serde(default)]
     env: BTreeMap<Spanned<String>, String>,
     #[serde(default)]
@@ -53,6 +57,36 @@ struct ToolEntry {
     ask: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostEntry {
+    url: Spanned<String>,
+    methods: Option<Spanned<Vec<String>>>,
+    #[serde(default)]
+    addresses: Vec<AddressClass>,
+    ask: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretEntry {
+    name: Spanned<String>,
+    ask: Option<String>,
+}
+
+impl HostEntry {
+    fn grant(self, text: &str) -> Result<HostGrant, DocumentError> {
+        let span = self.url.span();
+        let mut grant: HostGrant = self.url.get_ref().parse().map_err(|error| misplaced(text, span, &error))?;
+        if let Some(methods) = self.methods {
+            let span = methods.span();
+            grant = grant.methods(methods.into_inner()).map_err(|error| misplaced(text, span, &error))?;
+        }
+        let grant = self.addresses.into_iter().fold(grant, HostGrant::opening);
+        Ok(self.ask.into_iter().fold(grant, HostGrant::after_asking))
+    }
+}
+
 pub(crate) fn parse(text: &str) -> Result<Grants, DocumentError> {
     let document: Document =
         toml::from_str(text).map_err(|error| at(text, error.span(), error.message().to_owned()))?;
@@ -68,6 +102,17 @@ pub(crate) fn parse(text: &str) -> Result<Grants, DocumentError> {
         grants = match tool.ask {
             Some(question) => grants.tool_after_asking(name, question),
             None => grants.tool(name),
+        }
+        .map_err(|error| misplaced(text, span, &error))?;
+    }
+    for host in document.hosts {
+        grants = grants.host(host.grant(text)?);
+    }
+    for secret in document.secrets {
+        let (span, name) = (secret.name.span(), secret.name.into_inner());
+        grants = match secret.ask {
+            Some(question) => grants.secret_after_asking(name, question),
+            None => grants.secret(name),
         }
         .map_err(|error| misplaced(text, span, &error))?;
     }
@@ -98,13 +143,18 @@ mod tests {
     #[test]
     fn a_whole_document_becomes_grants() {
         let text = "args = ['-v']\nstdin = 'hi'\n[env]\nA = '1'\n[[folders]]\nhost = 'd'\nguest = '/d'\naccess = 'read-write'\n\
-            [[tools]]\nname = 'lookup'\n[[tools]]\nname = 'refund'\nask = 'Refund?'\n";
+            [[tools]]\nname = 'lookup'\n[[tools]]\nname = 'refund'\nask = 'Refund?'\n\
+            [[hosts]]\nurl = 'http://a.net/v1'\nmethods = ['PUT', 'GET']\naddresses = ['private']\nask = 'Send?'\n\
+            [[secrets]]\nname = 'KEY'\n[[secrets]]\nname = 'OTHER'\nask = 'Use?'\n";
         let expected = Grants::none()
             .folder(Folder::new("d", "/d", Access::ReadWrite).expect("folder"))
             .and_then(|grants| grants.env("A", "1"))
             .and_then(|grants| grants.tool("lookup"))
             .and_then(|grants| grants.tool_after_asking("refund", "Refund?"))
+            .and_then(|grants| grants.secret("KEY"))
+            .and_then(|grants| grants.secret_after_asking("OTHER", "Use?"))
             .expect("grants")
+            .host("GET,PUT http://a.net/v1=private".parse::<HostGrant>().expect("a host").after_asking("Send?"))
             .arg("-v")
             .stdin("hi");
         assert_eq!(parse(text), Ok(expected));
@@ -122,7 +172,7 @@ mod tests {
             "\nfolder = []\n",
             2,
             1,
-            "unknown field `folder`, expected one of `folders`, `tools`, `env`, `args`, `stdin`",
+            "unknown field `folder`, expected one of `folders`, `tools`, `hosts`, `secrets`, `env`, `args`, `stdin`",
         );
         refused(
             "[[folders]]\nhost = 'a'\nguest = 'b'\n",
@@ -137,6 +187,24 @@ mod tests {
             "guest path `/b` is granted twice",
         );
         refused("[[tools]]\nname='a'\n[[tools]]\nname='a'\n", 4, 6, "the tool `a` is granted twice");
+        refused(
+            "[[hosts]]\nurl = 'ftp://a.net'\n",
+            2,
+            7,
+            "`ftp://a.net` cannot be granted as a host: `ftp` is not a scheme for requests: there is `http` and `https`",
+        );
+        refused(
+            "[[hosts]]\nurl = 'a.net'\nmethods = ['get']\n",
+            3,
+            11,
+            "`get` cannot be granted as a host: `get` is not a method that may be used",
+        );
+        refused(
+            "[[secrets]]\nname = 'a-b'\n",
+            2,
+            8,
+            "`a-b` cannot be the name of a secret: it takes up to 64 letters, digits and `_`, and no digit first",
+        );
         refused("args = 3\n", 1, 8, "invalid type: integer `3`, expected a sequence");
         refused(
             "[env]\n'A=B' = ''\n",

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use crate::{Access, DocumentError, Folder, document};
+use crate::{Access, DocumentError, Folder, HostGrant, RequestLine, document};
 
 /// What one sandbox can reach at all. Nothing, until it is granted.
 ///
@@ -9,13 +9,15 @@ use crate::{Access, DocumentError, Folder, document};
 pub struct Grants {
     folders: Vec<Folder>,
     tools: Vec<ToolGrant>,
+    hosts: Vec<HostGrant>,
+    secrets: Vec<SecretGrant>,
     env: Vec<(String, String)>,
     args: Vec<String>,
     stdin: Vec<u8>,
 }
 
 impl Grants {
-    /// The empty table: no folder, no tool, no variable, no argument, an empty standard input.
+    /// The empty table: no folder, no tool, no host, no secret, no variable, no argument, an empty standard input.
     pub fn none() -> Self {
         Self::default()
     }
@@ -40,6 +42,15 @@ impl Grants {
     /// [[tools]]
     /// name = "refund"
     /// ask = "Refund this order?"   # without it nobody is asked
+    ///
+    /// [[hosts]]
+    /// url = "https://*.example.com/v1"   # as `HostGrant` is written
+    /// methods = ["GET"]                  # without it: all
+    /// addresses = ["private"]            # beside public ones
+    ///
+    /// [[secrets]]
+    /// name = "EXAMPLE_KEY"
+    /// ask = "Use the key?"
     /// ```
     ///
     /// Unknown keys, wrong types and impossible paths are errors that carry line and column.
@@ -92,6 +103,36 @@ impl Grants {
         Ok(self)
     }
 
+    /// Lets these HTTP requests leave.
+    #[must_use]
+    pub fn host(mut self, host: HostGrant) -> Self {
+        self.hosts.push(host);
+        self
+    }
+
+    /// Lets the secret of that name be put into requests. Fails when it is granted already, and for what is no name of
+    /// a secret: see [`is_secret_name`].
+    pub fn secret(self, name: impl Into<String>) -> Result<Self, GrantError> {
+        self.add_secret(SecretGrant { name: name.into(), question: None })
+    }
+
+    /// Lets the secret of that name be put into a request each time that a person says yes to `question`. Fails as
+    /// [`secret`](Self::secret) does.
+    pub fn secret_after_asking(self, name: impl Into<String>, question: impl Into<String>) -> Result<Self, GrantError> {
+        self.add_secret(SecretGrant { name: name.into(), question: Some(question.into()) })
+    }
+
+    fn add_secret(mut self, secret: SecretGrant) -> Result<Self, GrantError> {
+        if !is_secret_name(&secret.name) {
+            return Err(GrantError::SecretName { name: secret.name });
+        }
+        if self.find_secret(&secret.name).is_some() {
+            return Err(GrantError::DuplicateSecret { name: secret.name });
+        }
+        self.secrets.push(secret);
+        Ok(self)
+    }
+
     /// Appends a command-line argument.
     #[must_use]
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
@@ -130,6 +171,29 @@ impl Grants {
         self.tools.iter().find(|tool| tool.name == name)
     }
 
+    /// The HTTP requests that may leave, in the order they were added.
+    pub fn hosts(&self) -> &[HostGrant] {
+        &self.hosts
+    }
+
+    /// The grants that cover a request, wherever its host's name leads: those without a question first.
+    pub fn hosts_covering<'a>(&'a self, request: &'a RequestLine) -> impl Iterator<Item = &'a HostGrant> {
+        let covering = |asking: bool| {
+            self.hosts.iter().filter(move |host| host.question().is_some() == asking && host.covers(request))
+        };
+        covering(false).chain(covering(true))
+    }
+
+    /// The granted secrets, in the order they were added.
+    pub fn secrets(&self) -> &[SecretGrant] {
+        &self.secrets
+    }
+
+    /// The grant of the secret of that name.
+    pub fn find_secret(&self, name: &str) -> Option<&SecretGrant> {
+        self.secrets.iter().find(|secret| secret.name == name)
+    }
+
     /// The grants of a child that asks for `child`: those, where all of them are granted here too.
     ///
     /// Folders are compared by their host path as it is written, and access only shrinks; a tool that is asked about
@@ -151,6 +215,12 @@ impl Grants {
         if let Some(tool) = child.tools.iter().find(|tool| !self.covers_tool(tool)) {
             return Err(Widened::Tool { name: tool.name.clone() });
         }
+        if let Some(host) = child.hosts.iter().find(|host| !self.hosts.iter().any(|own| own.covers_grant(host))) {
+            return Err(Widened::Host { host: Box::new(host.clone()) });
+        }
+        if let Some(secret) = child.secrets.iter().find(|secret| !self.covers_secret(secret)) {
+            return Err(Widened::Secret { name: secret.name.clone() });
+        }
         Ok(())
     }
 
@@ -165,9 +235,17 @@ impl Grants {
             let question = tool.question.clone().or_else(|| self.find_tool(&tool.name)?.question.clone());
             self.find_tool(&tool.name).map(|_| ToolGrant { name: tool.name.clone(), question })
         });
+        let secrets = other.secrets.iter().filter_map(|secret| {
+            let own = self.find_secret(&secret.name)?;
+            let question = secret.question.clone().or_else(|| own.question.clone());
+            Some(SecretGrant { name: secret.name.clone(), question })
+        });
+        let hosts = other.hosts.iter().flat_map(|host| self.hosts_within(host));
         Self {
             folders: folders.collect(),
             tools: tools.collect(),
+            hosts: hosts.collect(),
+            secrets: secrets.collect(),
             env: other.env.iter().filter(|variable| self.env.contains(variable)).cloned().collect(),
             args: other.args.clone(),
             stdin: other.stdin.clone(),
@@ -180,6 +258,18 @@ impl Grants {
 
     fn covers_tool(&self, child: &ToolGrant) -> bool {
         self.find_tool(&child.name).is_some_and(|own| own.question.is_none() || child.question.is_some())
+    }
+
+    fn covers_secret(&self, child: &SecretGrant) -> bool {
+        self.find_secret(&child.name).is_some_and(|own| own.question.is_none() || child.question.is_some())
+    }
+
+    /// What of `child` is granted here.
+    fn hosts_within(&self, child: &HostGrant) -> Vec<HostGrant> {
+        if self.hosts.iter().any(|own| own.covers_grant(child)) {
+            return vec![child.clone()];
+        }
+        self.hosts.iter().filter_map(|own| own.meet(child)).collect()
     }
 
     /// The environment as name and value.
@@ -217,6 +307,35 @@ impl ToolGrant {
     }
 }
 
+/// A secret that may be put into requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SecretGrant {
+    name: String,
+    question: Option<String>,
+}
+
+impl SecretGrant {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What a person is asked before each use; `None` where nobody is.
+    pub fn question(&self) -> Option<&str> {
+        self.question.as_deref()
+    }
+}
+
+/// Whether a secret can have that name: up to 64 letters, digits and `_`, of ASCII, and no digit first.
+///
+/// It can then be the name of a variable too, and stand in a URL or a header as it is.
+pub fn is_secret_name(name: &str) -> bool {
+    const LONGEST: usize = 64;
+    name.len() <= LONGEST
+        && name.bytes().next().is_some_and(|first| first == b'_' || first.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+}
+
 /// A child's grant that its parent does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -230,6 +349,18 @@ pub enum Widened {
     /// A variable that the parent does not have with that value.
     #[error("the variable `{name}` is not granted around it with that value: grant it there, or leave it out")]
     Variable {
+        /// Its name.
+        name: String,
+    },
+    /// Requests that the parent may not send, or not without asking.
+    #[error("`{host}` is more than the hosts that are granted around it: grant it there, or leave it out")]
+    Host {
+        /// The hosts as they were asked for.
+        host: Box<HostGrant>,
+    },
+    /// A secret that the parent may not use, or not without asking.
+    #[error("the secret `{name}` is not granted around it, or only after asking: grant it there, or leave it out")]
+    Secret {
         /// Its name.
         name: String,
     },
@@ -252,6 +383,26 @@ pub enum GrantError {
     #[error("the tool `{name}` is granted twice")]
     DuplicateTool {
         /// Its own name.
+        name: String,
+    },
+    /// Not `[METHOD,… ][SCHEME://]HOST[:PORT][/PATH][=CLASS,…]`.
+    #[error("`{text}` cannot be granted as a host: {why}")]
+    HostForm {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Not a name for a secret.
+    #[error("`{name}` cannot be the name of a secret: it takes up to 64 letters, digits and `_`, and no digit first")]
+    SecretName {
+        /// What was given.
+        name: String,
+    },
+    /// One secret twice.
+    #[error("the secret `{name}` is granted twice")]
+    DuplicateSecret {
+        /// Its name.
         name: String,
     },
     /// Not `HOST::GUEST[:ro|:rw]`.
@@ -299,11 +450,24 @@ mod tests {
 
     const HOSTS: [&str; 3] = ["data", "src", "data/inner"];
     const TOOLS: [&str; 3] = ["lookup", "refund", "Refund"];
+    const SITES: [&str; 9] = [
+        "*",
+        "*.a.net",
+        "b.a.net",
+        "*.b.a.net",
+        "b.a.net/v1",
+        "GET,PUT b.a.net",
+        "GET,POST *.a.net/v1",
+        "b.a.net=private,loopback",
+        "*=loopback",
+    ];
 
     prop_compose! {
         fn grants()(
             folders in prop::collection::vec((0..HOSTS.len(), any::<bool>()), 0..3),
             tools in prop::collection::btree_map(0..TOOLS.len(), any::<bool>(), 0..4),
+            sites in prop::collection::vec((0..SITES.len(), any::<bool>()), 0..3),
+            secrets in prop::collection::btree_map(0..2_u8, any::<bool>(), 0..3),
             env in prop::collection::btree_map(0..2_u8, 0..2_u8, 0..3),
         ) -> Grants {
             let mut all = Grants::none();
@@ -314,6 +478,14 @@ mod tests {
             }
             for (tool, asks) in tools {
                 all = if asks { all.tool_after_asking(TOOLS[tool], "?") } else { all.tool(TOOLS[tool]) }.unwrap();
+            }
+            for (site, asks) in sites {
+                let site: HostGrant = SITES[site].parse().unwrap();
+                all = all.host(if asks { site.after_asking("?") } else { site });
+            }
+            for (name, asks) in secrets {
+                let name = format!("S{name}");
+                all = if asks { all.secret_after_asking(name, "?") } else { all.secret(name) }.unwrap();
             }
             for (name, value) in env {
                 all = all.env(&format!("V{name}"), &value.to_string()).unwrap();

@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use casemate_policy::{
-    Annotations, CedarPolicy, Policy, PolicySource, Principal, PrincipalParent, Query, ToolFacts, ToolIdentity,
+    Action, Annotations, CedarPolicy, Policy, PolicySource, Principal, PrincipalParent, Query, ToolFacts, ToolIdentity,
     ToolSource, Verdict,
 };
 use serde_json::{Value, json};
@@ -100,8 +100,13 @@ fn try_row(title: &str, policy: &CedarPolicy, tools: &[ToolFacts], row: &str) ->
     let tool = tools.iter().find(|facts| facts.identity.name == tool).unwrap_or_else(|| panic!("{title}: {row}"));
     let Circumstances { principal, time, depth, calls } = Circumstances::parse(circumstances);
     let input: Value = serde_json::from_str(input).unwrap_or_else(|error| panic!("{title}: {row}: {error}"));
-    let decision =
-        policy.decide(&Query { principal: &principal, tool: &tool.identity, input: &input, time, depth, calls });
+    let decision = policy.decide(&Query {
+        principal: &principal,
+        action: Action::Call { tool: &tool.identity, input: &input },
+        time,
+        depth,
+        calls,
+    });
     let found = match &decision.verdict {
         Verdict::Allow => "allow".to_owned(),
         Verdict::Ask { question } => format!("ask: {question}"),

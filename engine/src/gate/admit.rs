@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use casemate_policy::{Decision, Query, Rule, Verdict};
+use casemate_policy::{Action, Decision, Query, Rule, Verdict};
 use futures_util::FutureExt as _;
 use serde_json::Value;
 use tracing::Instrument as _;
@@ -84,8 +84,7 @@ impl Scope {
         let Some(policy) = self.gate().policy() else { return Ok(Ruling::default()) };
         let query = Query {
             principal: self.principal(),
-            tool: effect.tool.identity(),
-            input: &effect.input,
+            action: Action::Call { tool: effect.tool.identity(), input: &effect.input },
             time: SystemTime::now(),
             depth: self.inner.depth + 1,
             calls: self.account().calls(),

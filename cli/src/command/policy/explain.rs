@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
-use casemate::{Decision, Grants, Policy as _, Principal, Query, ToolFacts, Verdict};
+use casemate::{Action, Decision, Grants, Policy as _, Principal, Query, ToolFacts, Verdict};
 use clap::Args;
 use serde::Serialize;
 
@@ -89,8 +89,7 @@ impl Explain {
         let tool = find(&facts, &self.action)?;
         let query = Query {
             principal: &self.policy.principal,
-            tool: &tool.identity,
-            input: &input,
+            action: Action::Call { tool: &tool.identity, input: &input },
             time: self.time.unwrap_or_else(SystemTime::now),
             depth: self.depth,
             calls: self.calls,

@@ -86,11 +86,11 @@ impl Wanted {
         Self { fields: wanted.collect() }
     }
 
-    pub(super) fn context(&self, query: &Query<'_>) -> Result<Context, Unfit> {
+    pub(super) fn context(&self, query: &Query<'_>, input: &Value) -> Result<Context, Unfit> {
         let mut pairs = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
             let value = match field.name.as_str() {
-                INPUT => field.value(Some(query.input)),
+                INPUT => field.value(Some(input)),
                 "time" => time(query.time).map(Some).map_err(Unfit::here),
                 "depth" => Ok(Some(RestrictedExpression::new_long(i64::from(query.depth)))),
                 // More than that many calls are as many.

@@ -11,7 +11,7 @@ use super::context::{Unfit, Wanted};
 use super::names::Root;
 use super::rules::{LoadedRule, one_line};
 use super::schema::{CALL, Tool, Types, action_id, uid};
-use crate::{Decision, Principal, PrincipalParent, Query, Rule, ToolFacts, ToolIdentity, Verdict};
+use crate::{Action, Decision, Principal, PrincipalParent, Query, Rule, ToolFacts, ToolIdentity, Verdict};
 
 #[derive(Debug)]
 pub(super) struct Slice {
@@ -90,11 +90,14 @@ impl Slice {
     }
 
     pub(super) fn decide(&self, rules: &[LoadedRule], query: &Query<'_>) -> Decision {
-        if query.tool.source != self.tool.source {
-            let reason = format!("the policy is about {}, and this is {}", self.tool, query.tool);
+        let Action::Call { tool, input } = query.action else {
+            return denied("the policy is not about this".to_owned(), None, Vec::new());
+        };
+        if tool.source != self.tool.source {
+            let reason = format!("the policy is about {}, and this is {}", self.tool, tool);
             return denied(reason, None, Vec::new());
         }
-        let context = match self.wanted.context(query) {
+        let context = match self.wanted.context(query, input) {
             Ok(context) => context,
             Err(unfit) => return self.unfit(rules, &unfit),
         };

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Annotations, Principal, PrincipalParent, ToolIdentity, ToolSource, Verdict};
+use crate::{Action, Annotations, Principal, PrincipalParent, ToolIdentity, ToolSource, Verdict};
 
 fn tool(name: &str, properties: &Value, required: &[&str]) -> ToolFacts {
     ToolFacts {
@@ -64,7 +64,7 @@ fn decide(policy: &CedarPolicy, input: &Value) -> Decision {
 fn decide_as(policy: &CedarPolicy, principal: &Principal, input: &Value) -> Decision {
     let tool = ToolIdentity { name: "refund".into(), source: ToolSource::Closure };
     let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_750_000_000_123);
-    policy.decide(&Query { principal, tool: &tool, input, time, depth: 2, calls: 7 })
+    policy.decide(&Query { principal, action: Action::Call { tool: &tool, input }, time, depth: 2, calls: 7 })
 }
 
 /// `allow`, `ask: QUESTION` or `deny: REASON`, and the rules.
@@ -453,8 +453,7 @@ fn another_tool_of_the_same_name() {
         let tool = ToolIdentity { name: name.into(), source };
         let decision = policy.decide(&Query {
             principal: &Principal::default(),
-            tool: &tool,
-            input: &json!({}),
+            action: Action::Call { tool: &tool, input: &json!({}) },
             time: SystemTime::UNIX_EPOCH,
             depth: 1,
             calls: 0,
