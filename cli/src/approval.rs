@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal as _, Write};
 use std::sync::{Arc, Once};
 
-use casemate::{Annotations, Answer, AnswerFuture, ApprovalRequest, Approver, Rule, ToolIdentity};
+use casemate::{Annotations, Answer, AnswerFuture, ApprovalRequest, Approver, Rule, Subject, ToolSource};
 use clap::ValueEnum;
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -63,9 +63,9 @@ impl Approver for Person {
             Self::SaysNo => at_once(reject(format!("nobody is asked, and the answer is no: {}", request.question))),
             Self::Absent { why, told } => {
                 told.call_once(|| {
-                    let tool = &request.tool.name;
+                    let name = request.subject.name();
                     render::warning_line(&format!(
-                        "nobody can be asked about `{tool}`, because {why}; `--approve always` says yes to everything"
+                        "nobody can be asked about `{name}`, because {why}; `--approve always` says yes to everything"
                     ));
                 });
                 at_once(reject(format!("nobody can be asked, because {why}: {}", request.question)))
@@ -101,7 +101,8 @@ fn reject(reason: impl Into<String>) -> Answer {
 
 /// What a person has to know to answer.
 struct Question<'a> {
-    tool: &'a ToolIdentity,
+    subject: &'a Subject,
+    source: Option<&'a ToolSource>,
     annotations: Annotations,
     input: &'a Value,
     asks: &'a str,
@@ -112,7 +113,8 @@ struct Question<'a> {
 impl<'a> Question<'a> {
     fn of(request: &'a ApprovalRequest) -> Self {
         Self {
-            tool: &request.tool,
+            subject: &request.subject,
+            source: request.source.as_ref(),
             annotations: request.annotations,
             input: &request.input,
             asks: &request.question,
@@ -145,24 +147,32 @@ impl<'a> Question<'a> {
     }
 
     fn show(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let Annotations { read_only, idempotent, destructive, open_world } = self.annotations;
-        let mark = |holds| if holds { "yes" } else { "no" };
-        writeln!(out, "\n{}", styled(BOLD, format!("May `{}` be called?", render::plain(&self.tool.name))))?;
+        let name = render::plain(self.subject.name());
+        let asked = match self.subject {
+            Subject::Host(_) => format!("May a request go to `{name}`?"),
+            Subject::Secret(_) => format!("May the secret `{name}` be used?"),
+            _ => format!("May `{name}` be called?"),
+        };
+        writeln!(out, "\n{}", styled(BOLD, asked))?;
         for line in self.asks.lines() {
             writeln!(out, "  {}", render::plain(line))?;
         }
         writeln!(out, "  {}  {}", styled(DIM, "asked by"), self.asked_by())?;
         writeln!(out, "  {}    {}", styled(DIM, "caller"), render::plain(self.principal))?;
-        writeln!(
-            out,
-            "  {}      {}; it says of itself: read-only {}, idempotent {}, destructive {}, open-world {}",
-            styled(DIM, "tool"),
-            render::tool_source(&self.tool.source),
-            mark(read_only),
-            mark(idempotent),
-            mark(destructive),
-            mark(open_world),
-        )?;
+        if let Some(source) = self.source {
+            let Annotations { read_only, idempotent, destructive, open_world } = self.annotations;
+            let mark = |holds| if holds { "yes" } else { "no" };
+            writeln!(
+                out,
+                "  {}      {}; it says of itself: read-only {}, idempotent {}, destructive {}, open-world {}",
+                styled(DIM, "tool"),
+                render::tool_source(source),
+                mark(read_only),
+                mark(idempotent),
+                mark(destructive),
+                mark(open_world),
+            )?;
+        }
         writeln!(out, "  {}", styled(DIM, "input"))?;
         for line in render::plain(&format!("{:#}", self.input)).lines() {
             writeln!(out, "    {line}")?;
@@ -217,14 +227,15 @@ fn unanswered() -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use casemate::ToolSource;
     use serde_json::json;
 
     /// What is shown, and what the lines typed come to.
     fn put(argument: &Value, rules: &[Rule], typed: &str) -> (String, Answer) {
-        let tool = ToolIdentity { name: "refund".into(), source: ToolSource::Closure };
+        let subject = Subject::Tool("refund".into());
         let annotations = Annotations::default();
-        let question = Question { tool: &tool, annotations, input: argument, asks: "Pay?", rules, principal: "bot" };
+        let source = Some(&ToolSource::Closure);
+        let question =
+            Question { subject: &subject, source, annotations, input: argument, asks: "Pay?", rules, principal: "bot" };
         let mut shown = anstream::StripStream::new(Vec::new());
         let answer = question.put(&mut typed.as_bytes(), &mut shown).unwrap();
         (String::from_utf8(shown.into_inner()).unwrap(), answer)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 
-use casemate::{ApprovalId, Event, EventKind, Gate, Rule, Subscription};
+use casemate::{ApprovalId, Event, EventKind, Gate, Rule, Subject, Subscription};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -31,7 +31,8 @@ pub(crate) struct Watcher {
 /// A "no" that a guest was told.
 #[derive(PartialEq, Eq, Serialize)]
 pub(crate) struct Denial {
-    pub(crate) tool: String,
+    #[serde(flatten)]
+    pub(crate) subject: Subject,
     pub(crate) reason: String,
     pub(crate) rules: Vec<Rule>,
     pub(crate) allow: Option<String>,
@@ -91,13 +92,13 @@ impl Watch {
             EventKind::Approved { approval, .. } => {
                 self.asking.remove(approval);
             }
-            EventKind::Rejected { approval, tool, reason, .. } => {
+            EventKind::Rejected { approval, subject, reason, .. } => {
                 let rules = self.asking.remove(approval).unwrap_or_default();
-                self.keep(Denial { tool: tool.clone(), reason: reason.clone(), rules, allow: None });
+                self.keep(Denial { subject: subject.clone(), reason: reason.clone(), rules, allow: None });
             }
-            EventKind::Denied { tool, reason, rules, allow, .. } => {
-                let (tool, reason) = (tool.clone(), reason.clone());
-                self.keep(Denial { tool, reason, rules: rules.clone(), allow: allow.clone() });
+            EventKind::Denied { subject, reason, rules, allow, .. } => {
+                let (subject, reason) = (subject.clone(), reason.clone());
+                self.keep(Denial { subject, reason, rules: rules.clone(), allow: allow.clone() });
             }
             _ => {}
         }

@@ -45,6 +45,8 @@ struct Inner {
     own_imports: OwnImports,
     wasm: wasm::Component,
     linked: OnceLock<wasmtime::Result<InstancePre<Host>>>,
+    #[cfg(feature = "http")]
+    speaks_http: OnceLock<bool>,
     /// Made at the first call of a guest that finds the pool full.
     spare: OnceLock<wasmtime::Result<Spare>>,
 }
@@ -168,6 +170,16 @@ impl Component {
     pub(crate) fn wants_folders(&self) -> bool {
         let engine = self.inner.wasm.engine();
         self.inner.wasm.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:filesystem/"))
+    }
+
+    /// Whether it can send HTTP requests at all.
+    #[cfg(feature = "http")]
+    pub(crate) fn speaks_http(&self) -> bool {
+        *self.inner.speaks_http.get_or_init(|| {
+            let engine = self.inner.wasm.engine();
+            let component = self.inner.wasm.component_type();
+            component.imports(engine).any(|(name, _)| name.starts_with("wasi:http/outgoing-handler"))
+        })
     }
 
     pub(crate) fn placement(&self) -> Placement {

@@ -1,21 +1,139 @@
 //! What guest code attempts, and what becomes of it, as plain data.
 
+#[cfg(feature = "http")]
+mod fetch;
+
 use std::sync::Arc;
 
-use casemate_policy::Rule;
+use casemate_policy::{Action, Annotations, Grants, Rule, ToolSource};
 use serde_json::Value;
 
 use crate::call::ErrorKind;
+use crate::event::{EventKind, Subject};
+use crate::gate::Account;
+use crate::json::text_len;
 use crate::limits::LimitExceeded;
 use crate::tool::Tool;
 
-/// One attempt of guest code to touch the world: the call of a tool.
-#[derive(Clone)]
-pub(crate) struct Effect {
-    /// What tells it from all others of its Gate.
+#[cfg(feature = "http")]
+pub(crate) use fetch::{Fetch, SecretUse};
+
+/// One attempt of guest code to touch the world, as the steps of the Gate see it.
+pub(crate) trait Effect: Send + Sync {
+    /// What it is about.
+    fn subject(&self) -> Subject;
+
+    /// All its arguments, as rules and people see them.
+    fn input(&self) -> &Arc<Value>;
+
+    /// What a person who is asked is told beside the arguments.
+    fn origin(&self) -> (Option<ToolSource>, Annotations);
+
+    /// Arguments as events show them.
+    fn shown(&self, input: &Arc<Value>) -> Arc<Value> {
+        input.clone()
+    }
+
+    /// Whether parts of its arguments do not show in events.
+    fn hides(&self) -> bool {
+        false
+    }
+
+    /// What a person is asked each time, where it is granted so.
+    fn granted(&self, reach: &Grants) -> Result<Option<String>, Denial>;
+
+    /// The same for rules.
+    fn action(&self) -> Action<'_>;
+
+    /// Takes other arguments in the place of its own, where it can have others.
+    fn edit(&mut self, input: Arc<Value>) -> Result<(), Denial>;
+
+    /// Spends what an attempt costs, whatever becomes of it.
+    fn spend_attempt(&self, account: &Account, depth: u32) -> Result<(), LimitExceeded>;
+
+    /// Whether there is room for it in the budget now.
+    fn check(&self, account: &Account) -> Result<(), LimitExceeded>;
+
+    /// Spends what an admitted one costs; others may have spent since [`check`](Self::check).
+    fn spend(&self, account: &Account) -> Result<(), LimitExceeded>;
+
+    /// The event of its beginning.
+    fn begun(&self, admitted: Admitted) -> EventKind;
+}
+
+/// How an effect was admitted.
+pub(crate) struct Admitted {
     pub(crate) id: u64,
+    pub(crate) principal: String,
+    pub(crate) depth: u32,
+    pub(crate) policy: Option<String>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// The call of a tool.
+pub(crate) struct ToolCall {
     pub(crate) tool: Tool,
     pub(crate) input: Arc<Value>,
+}
+
+impl Effect for ToolCall {
+    fn subject(&self) -> Subject {
+        Subject::Tool(self.tool.name().to_owned())
+    }
+
+    fn input(&self) -> &Arc<Value> {
+        &self.input
+    }
+
+    fn origin(&self) -> (Option<ToolSource>, Annotations) {
+        (Some(self.tool.identity().source.clone()), self.tool.facts().annotations)
+    }
+
+    fn shown(&self, input: &Arc<Value>) -> Arc<Value> {
+        self.tool.shown(input)
+    }
+
+    fn hides(&self) -> bool {
+        self.tool.redacts()
+    }
+
+    fn granted(&self, reach: &Grants) -> Result<Option<String>, Denial> {
+        let name = self.tool.name();
+        let grant = reach.find_tool(name).ok_or_else(|| {
+            let allow = Some(format!("--allow-tool {name}"));
+            Denial { allow, ..Denial::new(format!("the tool `{name}` is not granted")) }
+        })?;
+        Ok(grant.question().map(str::to_owned))
+    }
+
+    fn action(&self) -> Action<'_> {
+        Action::Call { tool: self.tool.identity(), input: &self.input }
+    }
+
+    fn edit(&mut self, input: Arc<Value>) -> Result<(), Denial> {
+        self.input = input;
+        Ok(())
+    }
+
+    fn spend_attempt(&self, account: &Account, depth: u32) -> Result<(), LimitExceeded> {
+        account.spend_input(text_len(&self.input))?;
+        account.check_depth(depth)
+    }
+
+    fn check(&self, account: &Account) -> Result<(), LimitExceeded> {
+        account.check_call(self.tool.name())
+    }
+
+    fn spend(&self, account: &Account) -> Result<(), LimitExceeded> {
+        account.spend_call(self.tool.name())
+    }
+
+    fn begun(&self, admitted: Admitted) -> EventKind {
+        let Admitted { id, principal, depth, policy, rules } = admitted;
+        let source = self.tool.identity().source.clone();
+        let (tool, input) = (self.tool.name().to_owned(), self.tool.shown(&self.input));
+        EventKind::ToolCall { id, tool, source, input, principal, depth, policy, rules }
+    }
 }
 
 /// What became of an effect.

@@ -3,13 +3,14 @@
 //! Nobody who watches can hold up a guest or each other: each has a bounded queue, and one whose queue is full is
 //! closed.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use casemate_policy::{Rule, ToolSource};
+use casemate_policy::{AddressClass, RequestLine, Rule, ToolSource};
 use futures_util::Stream;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -33,6 +34,39 @@ pub struct Event {
     /// When.
     #[serde(serialize_with = "as_timestamp")]
     pub at: SystemTime,
+}
+
+/// What an effect is about. In JSON a member beside others: `"tool": "refund"`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Subject {
+    /// A tool, by its own name; the name that was asked for where there is none.
+    Tool(String),
+    /// The host that a request goes to.
+    Host(String),
+    /// A secret, by its name.
+    Secret(String),
+}
+
+impl Subject {
+    /// Its name, of whatever sort it is.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Tool(name) | Self::Host(name) | Self::Secret(name) => name,
+        }
+    }
+}
+
+/// ``tool `refund` ``.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tool(name) => write!(f, "tool `{name}`"),
+            Self::Host(name) => write!(f, "host `{name}`"),
+            Self::Secret(name) => write!(f, "secret `{name}`"),
+        }
+    }
 }
 
 /// What happened. `id` tells effects apart; `tool` is the tool's own name; what is marked by
@@ -60,12 +94,13 @@ pub enum EventKind {
         /// The rules that allowed it.
         rules: Vec<Rule>,
     },
-    /// A call was not admitted: a grant is missing, or a rule forbids it.
+    /// An effect was not admitted: a grant is missing, or a rule forbids it.
     Denied {
         /// Which effect.
         id: u64,
-        /// Which tool; the name that was asked for where there is none.
-        tool: String,
+        /// What it is about.
+        #[serde(flatten)]
+        subject: Subject,
         /// The input.
         input: Arc<Value>,
         /// The id of the principal on whose behalf.
@@ -85,10 +120,12 @@ pub enum EventKind {
         id: u64,
         /// Which approval, for answering.
         approval: ApprovalId,
-        /// Which tool.
-        tool: String,
-        /// Where the tool comes from.
-        source: ToolSource,
+        /// What it is about.
+        #[serde(flatten)]
+        subject: Subject,
+        /// Where the tool comes from, where it is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source: Option<ToolSource>,
         /// The input to which the approval is bound.
         input: Arc<Value>,
         /// What the person is asked.
@@ -102,8 +139,9 @@ pub enum EventKind {
         id: u64,
         /// Which approval.
         approval: ApprovalId,
-        /// Which tool.
-        tool: String,
+        /// What it is about.
+        #[serde(flatten)]
+        subject: Subject,
         /// The input as the person changed it, if so.
         edited: Option<Arc<Value>>,
     },
@@ -113,8 +151,9 @@ pub enum EventKind {
         id: u64,
         /// Which approval.
         approval: ApprovalId,
-        /// Which tool.
-        tool: String,
+        /// What it is about.
+        #[serde(flatten)]
+        subject: Subject,
         /// Why.
         reason: String,
     },
@@ -130,12 +169,65 @@ pub enum EventKind {
         #[serde(rename = "duration_us", serialize_with = "as_micros")]
         duration: Duration,
     },
-    /// A call has no result: the tool failed, a limit or budget was reached, or it was stopped.
+    /// An HTTP request was admitted and leaves.
+    Fetch {
+        /// Which effect.
+        id: u64,
+        /// How, where to, and which path; the query is not shown.
+        #[serde(flatten)]
+        request: RequestLine,
+        /// What sort of address it goes to.
+        address: AddressClass,
+        /// The id of the principal on whose behalf.
+        principal: String,
+        /// How deep in its tree of calls, from 1.
+        depth: u32,
+        /// The version of the policy that allowed it, where there is one.
+        policy: Option<String>,
+        /// The rules that allowed it.
+        rules: Vec<Rule>,
+    },
+    /// A response ended, or nobody wanted the rest of it.
+    Fetched {
+        /// Which effect.
+        id: u64,
+        /// The host that it came from.
+        host: String,
+        /// Its status.
+        status: u16,
+        /// Bytes of its body, decoded.
+        received: u64,
+        /// From the departure of the request to the end of the response, in microseconds.
+        #[serde(rename = "duration_us", serialize_with = "as_micros")]
+        duration: Duration,
+    },
+    /// A secret is put into a request. Its value is in no event.
+    SecretUsed {
+        /// Which effect.
+        id: u64,
+        /// The effect of the request.
+        fetch: u64,
+        /// The name of the secret.
+        secret: String,
+        /// The request.
+        #[serde(flatten)]
+        request: RequestLine,
+        /// Where in the request it goes.
+        place: String,
+        /// The id of the principal on whose behalf.
+        principal: String,
+        /// The version of the policy that allowed it, where there is one.
+        policy: Option<String>,
+        /// The rules that allowed it.
+        rules: Vec<Rule>,
+    },
+    /// An effect has no result: it failed, a limit or budget was reached, or it was stopped.
     Error {
         /// Which effect.
         id: u64,
-        /// Which tool.
-        tool: String,
+        /// What it is about.
+        #[serde(flatten)]
+        subject: Subject,
         /// What sort of end it was.
         kind: ErrorKind,
         /// What the guest is told.
@@ -275,7 +367,12 @@ mod tests {
     use super::*;
 
     fn something() -> EventKind {
-        EventKind::Error { id: 1, tool: "a".into(), kind: ErrorKind::Cancelled, message: String::new() }
+        EventKind::Error {
+            id: 1,
+            subject: Subject::Tool("a".into()),
+            kind: ErrorKind::Cancelled,
+            message: String::new(),
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@
 mod admit;
 mod approval;
 mod budget;
+#[cfg(feature = "http")]
+mod fetch;
 mod permit;
 mod scope;
 
@@ -20,10 +22,21 @@ use std::time::Duration;
 
 use casemate_policy::{Policy, Principal};
 
+#[cfg(feature = "http")]
+use crate::egress::{HttpClient, Scrubber};
 use crate::event::{Events, Subscription};
+#[cfg(feature = "http")]
+use crate::secret::Secrets;
+#[cfg(feature = "http")]
+use secrecy::SecretString;
 
 pub use approval::{Answer, AnswerFuture, ApprovalId, ApprovalRequest, Approver, NotPending, PendingApprovals};
+pub(crate) use budget::Account;
 pub use budget::Budget;
+#[cfg(feature = "http")]
+pub(crate) use fetch::{Outgoing, Unanswered, Wanted};
+#[cfg(feature = "http")]
+pub(crate) use permit::Record;
 pub(crate) use permit::{Invocation, Permit};
 pub(crate) use scope::{Scope, Tree};
 
@@ -50,6 +63,30 @@ struct Inner {
     events: Events,
     effects: AtomicU64,
     anonymous: Principal,
+    #[cfg(feature = "http")]
+    client: HttpClient,
+    #[cfg(feature = "http")]
+    secrets: Secrets,
+    /// The values that left through this Gate, which are masked in all that comes back.
+    #[cfg(feature = "http")]
+    scrubber: RwLock<Scrubber>,
+}
+
+#[cfg(feature = "http")]
+impl Inner {
+    fn scrubber(&self) -> Scrubber {
+        self.scrubber.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Masks a value from now on.
+    fn mask(&self, value: &SecretString) {
+        let known = self.scrubber();
+        let more = known.with(value);
+        if !known.is_same(&more) {
+            let mut scrubber = self.scrubber.write().unwrap_or_else(PoisonError::into_inner);
+            *scrubber = scrubber.with(value);
+        }
+    }
 }
 
 /// Settings of a [`Gate`].
@@ -58,12 +95,24 @@ pub struct GateBuilder {
     policy: Option<Arc<dyn Policy>>,
     approver: Option<Arc<dyn Approver>>,
     approval_time: Duration,
+    #[cfg(feature = "http")]
+    client: HttpClient,
+    #[cfg(feature = "http")]
+    secrets: Secrets,
 }
 
 impl Gate {
     /// Settings to choose before the Gate is made.
     pub fn builder() -> GateBuilder {
-        GateBuilder { policy: None, approver: None, approval_time: Duration::from_mins(10) }
+        GateBuilder {
+            policy: None,
+            approver: None,
+            approval_time: Duration::from_mins(10),
+            #[cfg(feature = "http")]
+            client: HttpClient::default(),
+            #[cfg(feature = "http")]
+            secrets: Secrets::new(),
+        }
     }
 
     /// Everything that happens from now on. A subscriber that leaves `capacity` events untaken is closed; nobody waits
@@ -129,9 +178,23 @@ impl GateBuilder {
         self
     }
 
+    /// The client through which requests leave; by default one of its own.
+    #[cfg(feature = "http")]
+    pub fn http(mut self, client: HttpClient) -> Self {
+        self.client = client;
+        self
+    }
+
+    /// The secrets that may be put into requests; by default there are none. They can be changed while it works.
+    #[cfg(feature = "http")]
+    pub fn secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
     /// Makes the Gate.
     pub fn build(self) -> Gate {
-        let Self { policy, approver, approval_time } = self;
+        let Self { policy, approver, approval_time, .. } = self;
         Gate {
             inner: Arc::new(Inner {
                 policy: RwLock::new(policy),
@@ -140,6 +203,12 @@ impl GateBuilder {
                 events: Events::default(),
                 effects: AtomicU64::new(0),
                 anonymous: Principal::default(),
+                #[cfg(feature = "http")]
+                client: self.client,
+                #[cfg(feature = "http")]
+                secrets: self.secrets,
+                #[cfg(feature = "http")]
+                scrubber: RwLock::default(),
             }),
         }
     }

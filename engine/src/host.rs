@@ -1,6 +1,8 @@
 //! The state of one sandbox, and what is linked into it.
 
 mod files;
+#[cfg(feature = "http")]
+mod http;
 pub(crate) mod imports;
 mod meter;
 mod network;
@@ -18,9 +20,13 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::driver::Handover;
 use crate::gate::Scope;
-use crate::limits::{LimitExceeded, Limits};
-use casemate_policy::{Access, Folder, Grants};
-use network::ClosedHttp;
+use crate::limits::LimitExceeded;
+use crate::sandbox::Plan;
+use casemate_policy::{Access, Folder};
+#[cfg(feature = "http")]
+use http::Http;
+#[cfg(not(feature = "http"))]
+use network::ClosedHttp as Http;
 
 pub(crate) use files::OpenFolders;
 pub(crate) use meter::Meter;
@@ -35,7 +41,7 @@ pub(crate) use wasi::linker;
 pub struct Host {
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    closed_http: ClosedHttp,
+    hooks: Http,
     table: ResourceTable,
     pub(crate) meter: Meter,
     pub(crate) refusals: Refusals,
@@ -78,24 +84,30 @@ pub struct FolderError {
 }
 
 impl Host {
-    pub(crate) fn new(scope: &Scope, limits: &Limits, max_memory: u64, output: &Output) -> Result<Self, FolderError> {
+    pub(crate) fn new(plan: &Plan) -> Result<Self, FolderError> {
+        let Plan { scope, limits, .. } = plan;
         let grants = scope.reach();
         let refusals = Refusals::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.resources);
+        let handover = Handover::default();
+        #[cfg(feature = "http")]
+        let hooks = Http::new(scope.clone(), handover.clone(), refusals.clone(), limits.http);
+        #[cfg(not(feature = "http"))]
+        let hooks = Http(refusals.clone());
         Ok(Self {
-            wasi: wasi_context(grants, output)?,
+            wasi: wasi_context(plan)?,
             http: WasiHttpCtx::new(),
-            closed_http: ClosedHttp(refusals.clone()),
+            hooks,
             table,
-            meter: Meter::new(max_memory),
+            meter: Meter::new(plan.max_memory()),
             refusals,
             open_folders: OpenFolders::default(),
             folders: grants.folders().to_vec(),
             random_limit: limits.random,
             copy_limit: limits.host_call_bytes,
             scope: scope.clone(),
-            handover: Handover::default(),
+            handover,
             owed: 0,
             phase: Phase::Starting,
         })
@@ -149,12 +161,15 @@ pub(crate) fn on_transition(
     Ok(())
 }
 
-fn wasi_context(grants: &Grants, output: &Output) -> Result<WasiCtx, FolderError> {
+fn wasi_context(plan: &Plan) -> Result<WasiCtx, FolderError> {
+    let (grants, output) = (plan.scope.reach(), &plan.output);
     let mut wasi = WasiCtx::builder();
     wasi.stdout(output.stream(Stream::Stdout)).stderr(output.stream(Stream::Stderr));
     if !grants.input().is_empty() {
         wasi.stdin(MemoryInputPipe::new(grants.input().to_vec()));
     }
+    #[cfg(feature = "http")]
+    wasi.envs(&http::variables(&plan.scope, &plan.component));
     wasi.args(grants.arguments()).envs(grants.variables());
     for folder in grants.folders() {
         let access = match folder.access() {
@@ -177,6 +192,6 @@ impl WasiView for Host {
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.serving();
-        WasiHttpCtxView { hooks: &mut self.closed_http, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
     }
 }

@@ -53,6 +53,8 @@ mod call;
 mod component;
 mod driver;
 mod effect;
+#[cfg(feature = "http")]
+mod egress;
 mod engine;
 mod event;
 mod gate;
@@ -61,6 +63,8 @@ mod json;
 mod limits;
 mod perform;
 mod sandbox;
+#[cfg(feature = "http")]
+mod secret;
 mod tool;
 
 pub use artifact::ArtifactError;
@@ -75,16 +79,25 @@ pub use component::{
     BindError, Component, ComponentTool, ContentHash, Description, ExportError, Import, Imports, LoadError,
     MissingImport, Placement, ToolDescription, Unbound,
 };
+#[cfg(feature = "http")]
+pub use egress::{Connection, Dial, DialFuture, HttpClient, HttpClientBuilder, Resolve, ResolveFuture, RootsError};
 pub use engine::{Engine, EngineBuilder, EngineError, Metering, NoSlot, SignalHandlers};
-pub use event::{Event, EventKind, Overflowed, Subscription};
+pub use event::{Event, EventKind, Overflowed, Subject, Subscription};
 pub use gate::{
     Answer, AnswerFuture, ApprovalId, ApprovalRequest, Approver, Budget, Gate, GateBuilder, NotPending,
     PendingApprovals,
 };
 pub use host::{FolderError, Host, Refused, RefusedAction, Stream};
+#[cfg(feature = "http")]
+pub use limits::HttpLimits;
 pub use limits::{InvalidLimit, LimitExceeded, LimitKind, Limits, LimitsBuilder, OnExcess, Usage};
 
 pub use json::ArgumentsHash;
+#[cfg(feature = "http")]
+pub use secret::{
+    EnvironmentSecret, FileSecret, InvalidPlace, Secret, SecretError, SecretFolder, SecretFolderError, SecretFuture,
+    SecretNameError, SecretPlace, SecretReadError, SecretSource, Secrets,
+};
 pub use tool::{Tool, Toolset, ToolsetError, Widening};
 
 pub use casemate_host_bindings::InvalidValue;

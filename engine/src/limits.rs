@@ -56,6 +56,14 @@ pub enum LimitKind {
     Depth,
     /// Calls asked for at once.
     FanOut,
+    /// HTTP requests in a whole tree of calls.
+    Requests,
+    /// Bytes in the body of one HTTP request.
+    RequestBytes,
+    /// Bytes in the body of one HTTP response, decoded.
+    ResponseBytes,
+    /// HTTP exchanges of one sandbox at once.
+    Connections,
 }
 
 impl fmt::Display for LimitKind {
@@ -77,6 +85,10 @@ impl fmt::Display for LimitKind {
             Self::Questions => "questions",
             Self::Depth => "depth",
             Self::FanOut => "fan-out",
+            Self::Requests => "requests",
+            Self::RequestBytes => "request-bytes",
+            Self::ResponseBytes => "response-bytes",
+            Self::Connections => "connections",
         })
     }
 }
@@ -108,6 +120,8 @@ impl LimitExceeded {
             LimitKind::Calls | LimitKind::FanOut => "calls",
             LimitKind::Questions => "questions",
             LimitKind::Depth => "levels",
+            LimitKind::Requests => "requests",
+            LimitKind::Connections => "exchanges",
             _ => "bytes",
         }
     }
@@ -138,7 +152,87 @@ pub struct Limits {
     pub(crate) random: u64,
     pub(crate) resources: usize,
     pub(crate) cpus: Option<f64>,
+    #[cfg(feature = "http")]
+    pub(crate) http: HttpLimits,
 }
+
+/// How much a sandbox may do over HTTP, by itself. What a tool does over HTTP has limits of the tool's own.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use casemate::HttpLimits;
+///
+/// let limits = HttpLimits::default().response_bytes(1 << 20).idle(Duration::from_secs(5));
+/// ```
+#[cfg(feature = "http")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct HttpLimits {
+    pub(crate) request_bytes: u64,
+    pub(crate) response_bytes: u64,
+    pub(crate) connect: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) total: Duration,
+    pub(crate) connections: u32,
+}
+
+/// 16 MiB out, 64 MiB in, 10 s to connect, 30 s without a byte, 5 min in all, 16 exchanges at once.
+#[cfg(feature = "http")]
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            request_bytes: 16 << 20,
+            response_bytes: 64 << 20,
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            total: Duration::from_mins(5),
+            connections: 16,
+        }
+    }
+}
+
+#[cfg(feature = "http")]
+impl HttpLimits {
+    /// Bytes in the body of one request; default 16 MiB.
+    pub fn request_bytes(mut self, bytes: u64) -> Self {
+        self.request_bytes = bytes;
+        self
+    }
+
+    /// Bytes in the body of one response, decoded; default 64 MiB. The head has 64 KiB and 100 headers at most.
+    pub fn response_bytes(mut self, bytes: u64) -> Self {
+        self.response_bytes = bytes;
+        self
+    }
+
+    /// How long one address has to take a connection; default 10 s.
+    pub fn connect(mut self, time: Duration) -> Self {
+        self.connect = time.min(LONGEST);
+        self
+    }
+
+    /// How long a server may say nothing, before its response and within; default 30 s.
+    pub fn idle(mut self, time: Duration) -> Self {
+        self.idle = time.min(LONGEST);
+        self
+    }
+
+    /// How long one exchange may take from its admission to the end of its response; default 5 min.
+    pub fn total(mut self, time: Duration) -> Self {
+        self.total = time.min(LONGEST);
+        self
+    }
+
+    /// Exchanges of one sandbox at once; one ends when its response was read or dropped. Default 16.
+    pub fn connections(mut self, count: u32) -> Self {
+        self.connections = count;
+        self
+    }
+}
+
+/// No wait is longer than that.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 impl Default for Limits {
     fn default() -> Self {
@@ -154,6 +248,8 @@ impl Default for Limits {
             random: 64 << 10,
             resources: 256,
             cpus: None,
+            #[cfg(feature = "http")]
+            http: HttpLimits::default(),
         }
     }
 }
@@ -192,8 +288,7 @@ impl LimitsBuilder {
     /// Time by the clock from the start of the sandbox to its result, also while the guest waits in a host call.
     /// From 1 ms to 365 days; default 30 s.
     pub fn wall_time(mut self, time: Duration) -> Result<Self, InvalidLimit> {
-        let longest = Duration::from_hours(365 * 24);
-        within("wall-time", millis(time), 1, millis(longest))?;
+        within("wall-time", millis(time), 1, millis(LONGEST))?;
         self.limits.wall_time = time;
         Ok(self)
     }
@@ -256,6 +351,13 @@ impl LimitsBuilder {
         }
         self.limits.cpus = Some(share);
         Ok(self)
+    }
+
+    /// How much it may do over HTTP.
+    #[cfg(feature = "http")]
+    pub fn http(mut self, limits: HttpLimits) -> Self {
+        self.limits.http = limits;
+        self
     }
 
     /// The limits set so far.

@@ -81,7 +81,7 @@ async fn run_elsewhere<R: Send + 'static>(plan: Plan, mut cancel: Option<Signal>
 
 impl Plan {
     /// Bytes in all memories and tables together.
-    fn max_memory(&self) -> u64 {
+    pub(crate) fn max_memory(&self) -> u64 {
         let start = self.component.initial_memory().min(DEFAULT_MEMORY_START);
         self.limits.memory.unwrap_or(start + DEFAULT_MEMORY_GROWTH)
     }
@@ -240,7 +240,7 @@ impl Sandbox {
     fn new(plan: &Plan, Placed { place, slot }: Placed) -> Result<Self, CallError> {
         let engine = plan.component.engine();
         let lane = if place == Place::Usual { plan.component.lane() } else { engine.on_demand() };
-        let host = Host::new(&plan.scope, &plan.limits, plan.max_memory(), &plan.output).map_err(CallError::Folder)?;
+        let host = Host::new(plan).map_err(CallError::Folder)?;
         let mut store = Store::new(&lane.wasmtime, host);
         configure(&mut store, &plan.limits, engine.metering()).map_err(|error| internal(&error))?;
         Ok(Self { alive: Some(Alive { store, _slot: slot, _running: engine.running() }), place })

@@ -18,22 +18,24 @@ const TARGET: &str = "wasm32-wasip2";
 
 /// A component of ours.
 struct Guest {
-    /// The feature that asks for it, its folder, and the folder of its contract.
+    /// The feature that asks for it, and its folder.
     name: &'static str,
     /// The file that cargo makes of it.
     file: &'static str,
-    /// The folders of the contracts that its own one needs.
-    needs: &'static [&'static str],
+    /// The folders of its contracts: its own, and those that it needs. A command of WASI has none.
+    contracts: &'static [&'static str],
 }
 
-const GUESTS: [Guest; 7] = [
-    Guest { name: "toolbox", file: "casemate_toolbox.wasm", needs: &[] },
-    Guest { name: "adversarial", file: "casemate_adversarial.wasm", needs: &[] },
-    Guest { name: "echo", file: "casemate_echo.wasm", needs: &[] },
-    Guest { name: "caller", file: "casemate_caller.wasm", needs: &["agent"] },
-    Guest { name: "ledger", file: "casemate_ledger.wasm", needs: &[] },
-    Guest { name: "weather", file: "casemate_weather.wasm", needs: &[] },
-    Guest { name: "planner", file: "casemate_planner.wasm", needs: &["weather"] },
+const GUESTS: [Guest; 9] = [
+    Guest { name: "toolbox", file: "casemate_toolbox.wasm", contracts: &["toolbox"] },
+    Guest { name: "adversarial", file: "casemate_adversarial.wasm", contracts: &["adversarial"] },
+    Guest { name: "echo", file: "casemate_echo.wasm", contracts: &["echo"] },
+    Guest { name: "caller", file: "casemate_caller.wasm", contracts: &["caller", "agent"] },
+    Guest { name: "ledger", file: "casemate_ledger.wasm", contracts: &["ledger"] },
+    Guest { name: "weather", file: "casemate_weather.wasm", contracts: &["weather"] },
+    Guest { name: "planner", file: "casemate_planner.wasm", contracts: &["planner", "weather"] },
+    Guest { name: "fetcher", file: "casemate_fetcher.wasm", contracts: &["fetcher"] },
+    Guest { name: "postman", file: "casemate-postman.wasm", contracts: &[] },
 ];
 
 fn main() -> Result<()> {
@@ -75,9 +77,9 @@ impl Folders {
     /// Says what the guests are made of, so that cargo knows when to build them again.
     fn watch(&self, guests: &[&Guest]) {
         let shared = ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"].map(|name| self.guests.join(name));
-        let own = guests.iter().flat_map(|guest| [&self.guests, &self.wit].map(|folder| folder.join(guest.name)));
-        let needed = guests.iter().flat_map(|guest| guest.needs).map(|name| self.wit.join(name));
-        for path in shared.into_iter().chain(own).chain(needed) {
+        let own = guests.iter().map(|guest| self.guests.join(guest.name));
+        let contracts = guests.iter().flat_map(|guest| guest.contracts).map(|name| self.wit.join(name));
+        for path in shared.into_iter().chain(own).chain(contracts) {
             println!("cargo::rerun-if-changed={}", path.display());
         }
     }
@@ -93,24 +95,26 @@ impl Guest {
             .args(["build", "--release", "--locked", "--target", TARGET])
             .args(["--package", &format!("casemate-{}", self.name)]))?;
         let built = folders.target.join(TARGET).join("release").join(self.file);
-        let component = fs::read(&built).with_context(|| format!("could not read `{}`", built.display()))?;
-        let component = casemate_wit_docs::embed(&component, &self.contract(folders)?)?;
+        let mut component = fs::read(&built).with_context(|| format!("could not read `{}`", built.display()))?;
+        if let Some((own, needed)) = self.contracts.split_first() {
+            component = casemate_wit_docs::embed(&component, &contract(own, needed, folders)?)?;
+        }
         let result = folders.out.join(format!("{}.wasm", self.name));
         fs::write(&result, component).with_context(|| format!("could not write `{}`", result.display()))
     }
+}
 
-    /// A copy of its contract, with those that it needs where they are looked for: in `deps`.
-    fn contract(&self, folders: &Folders) -> Result<PathBuf> {
-        let copy = folders.out.join("wit").join(self.name);
-        if copy.exists() {
-            fs::remove_dir_all(&copy).with_context(|| format!("could not remove `{}`", copy.display()))?;
-        }
-        copy_files(&folders.wit.join(self.name), &copy)?;
-        for name in self.needs {
-            copy_files(&folders.wit.join(name), &copy.join("deps").join(name))?;
-        }
-        Ok(copy)
+/// A copy of a guest's own contract, with those that it needs where they are looked for: in `deps`.
+fn contract(own: &str, needed: &[&str], folders: &Folders) -> Result<PathBuf> {
+    let copy = folders.out.join("wit").join(own);
+    if copy.exists() {
+        fs::remove_dir_all(&copy).with_context(|| format!("could not remove `{}`", copy.display()))?;
     }
+    copy_files(&folders.wit.join(own), &copy)?;
+    for name in needed {
+        copy_files(&folders.wit.join(name), &copy.join("deps").join(name))?;
+    }
+    Ok(copy)
 }
 
 fn copy_files(from: &Path, to: &Path) -> Result<()> {

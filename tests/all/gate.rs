@@ -205,7 +205,7 @@ fn only_a_person_says_no() {
     assert_eq!(calls(&count), 0);
     let asked = asked.lock().unwrap();
     assert_eq!((asked.len(), asked[0].question.as_str(), asked[0].policy.as_deref()), (1, "refund 101?", Some("v1")));
-    assert_eq!((asked[0].tool.name.as_str(), &*asked[0].input), ("refund", &json!({"amount": 101})));
+    assert_eq!((asked[0].subject.name(), &*asked[0].input), ("refund", &json!({"amount": 101})));
 }
 
 #[test]
@@ -654,7 +654,7 @@ fn annotations_and_identity_reach_who_approves() {
     let grants = Grants::none().tool_after_asking("look", "Look?").unwrap();
     value(try_tool("peek", &json!({})).tools(tools).grants(grants).gate(&gate));
     let asked = asked.lock().unwrap();
-    assert_eq!((asked[0].tool.name.as_str(), asked[0].annotations), ("look", annotations));
+    assert_eq!((asked[0].subject.name(), asked[0].annotations), ("look", annotations));
 }
 
 #[tokio::test]

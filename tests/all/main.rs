@@ -9,6 +9,8 @@
 //! | `tools` | tools of all makers, called both ways, and sets of them |
 //! | `gate` | the steps of the Gate, each where it alone says no; approvals, budgets and events |
 //! | `policy` | rules in Cedar, with real guests that try to slip them |
+//! | `server` | a server on loopback that says what a test wants |
+//! | `network` | requests of guests, the secrets that are put into them, and what comes back |
 //! | `escapes` | each way out of a sandbox, tried: what the guest saw, what was reported, and the world unchanged |
 //! | `engine` | slots, queues, placement, and what is `Send` and `Sync` |
 //! | `executor` | guests beside other tasks, on each kind of runtime and without one |
@@ -25,6 +27,7 @@
     reason = "all of this is tests, helpers included"
 )]
 
+mod server;
 mod support;
 
 mod bad_input;
@@ -37,6 +40,7 @@ mod executor;
 mod gate;
 mod grants;
 mod limits;
+mod network;
 mod pages;
 mod policy;
 mod tools;

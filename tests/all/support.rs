@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use casemate::{
     Access, Call, CallError, CallReport, Component, Engine, EngineBuilder, Folder, Grants, LimitExceeded, LimitKind,
-    LimitsBuilder, LoadError, Metering, Subscription, Tool, ToolError, Toolset,
+    LimitsBuilder, LoadError, Metering, SecretFuture, SecretSource, Subscription, Tool, ToolError, Toolset,
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,7 @@ static TOOLBOX: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_g
 static CALLER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::CALLER));
 static LEDGER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::LEDGER));
 static WEATHER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::WEATHER));
+static FETCHER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::FETCHER));
 static PLANNER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::PLANNER));
 
 /// An engine with few slots and a cache that all tests share.
@@ -77,6 +78,24 @@ pub(crate) fn weather() -> &'static Component {
 /// The guest that imports `acme:weather/forecast`.
 pub(crate) fn planner() -> &'static Component {
     &PLANNER
+}
+
+/// The guest that knows only HTTP and its environment.
+pub(crate) fn fetcher() -> &'static Component {
+    &FETCHER
+}
+
+/// A secret that never changes.
+pub(crate) struct Fixed(pub(crate) &'static str);
+
+impl SecretSource for Fixed {
+    fn read(&self) -> SecretFuture<'_> {
+        Box::pin(std::future::ready(Ok(Some(self.0.into()))))
+    }
+
+    fn place(&self) -> String {
+        "the test".to_owned()
+    }
 }
 
 /// An input of any kind.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the four components of other toolchains: rust.wasm, c.wasm, js.wasm and python.wasm.
+# Builds the components of other toolchains: rust.wasm, c.wasm, js.wasm, python.wasm and courier.wasm.
 #
 #   tests/foreign/build.sh [--installed-only] [OUT]        OUT is target/foreign unless named
 #
@@ -19,16 +19,17 @@ mkdir -p "$out/build"
 out=$(cd "$out" && pwd)
 
 main() {
-    component rust rust
-    component c "c componentize"
-    component js js
-    component python python
+    component rust "wit rust"
+    component c "wit c componentize"
+    component js "wit js"
+    component python "wit python"
+    component courier "courier js/package-lock.json"
 }
 
-# component NAME FOLDERS: calls build_NAME with the file to write, unless what it wrote before is up to date.
+# component NAME SOURCES: calls build_NAME with the file to write, unless what it wrote before is up to date.
 component() {
-    local name=$1 folders=$2 sources
-    read -ra sources <<<"wit build.sh $folders"
+    local name=$1 sources
+    read -ra sources <<<"build.sh $2"
     if up_to_date "$out/$name.wasm" "${sources[@]/#/$foreign/}"; then
         echo "foreign: $name.wasm is up to date"
         return
@@ -97,6 +98,22 @@ has_js() {
 }
 
 build_js() {
+    # No network: what is not in the component's imports need not be granted.
+    componentize_js "$foreign/js/weather.js" \
+        --wit "$foreign/wit" --world-name station --disable http fetch-event --out "$1"
+}
+
+has_courier() {
+    has_js
+}
+
+build_courier() {
+    # It makes requests and serves none.
+    componentize_js "$foreign/courier/courier.js" \
+        --wit "$foreign/courier" --world-name courier --disable fetch-event --out "$1"
+}
+
+componentize_js() {
     local modules=$out/build/npm
     if ! has_js; then
         command -v npm >/dev/null || apt_install nodejs npm
@@ -105,9 +122,7 @@ build_js() {
         npm ci --prefix "$modules" --no-audit --no-fund
         cp "$foreign/js/package-lock.json" "$modules/installed"
     fi
-    # No network: what is not in the component's imports need not be granted.
-    "$modules/node_modules/.bin/componentize-js" "$foreign/js/weather.js" \
-        --wit "$foreign/wit" --world-name station --disable http fetch-event --out "$1"
+    "$modules/node_modules/.bin/componentize-js" "$@"
 }
 
 has_python() {

@@ -202,13 +202,13 @@ fn show_denials(denials: &[Denial], result: &Result<Value, CallError>) {
         Err(CallError::Denied(denied)) => denied.refused.as_slice(),
         _ => &[],
     };
-    for Denial { tool, reason, rules, allow } in denials {
+    for Denial { subject, reason, rules, allow } in denials {
         if !told.iter().any(|refused| refused.reason.as_ref() == Some(reason)) {
             let allow = allow.as_ref().map_or_else(String::new, |allow| format!(" (allow it with `{allow}`)"));
-            note(&format!("`{tool}` was denied: {reason}{allow}"));
+            note(&format!("`{}` was denied: {reason}{allow}", subject.name()));
         }
         for rule in rules {
-            note(&format!("`{tool}` was denied by {}", render::rule(rule)));
+            note(&format!("`{}` was denied by {}", subject.name(), render::rule(rule)));
         }
     }
 }

@@ -35,9 +35,16 @@ pub enum ToolSource {
         /// The function's name there.
         export: String,
     },
+    /// An HTTP endpoint.
+    Http {
+        /// Its base URL.
+        url: String,
+        /// Method and path of the one operation; none where it is the whole base.
+        operation: Option<String>,
+    },
 }
 
-/// `closure`, or `HASH#export`; in the alternate form (`{:#}`) with the first digits of the hash only.
+/// `closure`, `HASH#export`, or a base URL with `GET /path at ` before it where it is one operation; in the alternate form (`{:#}`) with the first digits of the hash only.
 impl fmt::Display for ToolSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -46,6 +53,8 @@ impl fmt::Display for ToolSource {
                 let digits = if f.alternate() { component.get(..12) } else { None };
                 write!(f, "{}#{export}", digits.unwrap_or(component))
             }
+            Self::Http { url, operation: None } => f.write_str(url),
+            Self::Http { url, operation: Some(operation) } => write!(f, "{operation} at {url}"),
         }
     }
 }

@@ -163,6 +163,8 @@ impl Engine {
                 docs: facts.docs,
                 wasm,
                 linked: OnceLock::new(),
+                #[cfg(feature = "http")]
+                speaks_http: OnceLock::new(),
                 spare: OnceLock::new(),
             }),
         })

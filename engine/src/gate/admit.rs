@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use casemate_policy::{Action, Decision, Query, Rule, Verdict};
+use casemate_policy::{Decision, Query, Rule, Verdict};
 use futures_util::FutureExt as _;
 use serde_json::Value;
 use tracing::Instrument as _;
@@ -13,18 +13,25 @@ use super::approval::{Answer, ApprovalId, ApprovalRequest, Approver};
 use super::budget::Account;
 use super::permit::{Permit, Record};
 use super::scope::Scope;
-use crate::effect::{Denial, Effect, Outcome};
-use crate::event::EventKind;
+use crate::effect::{Admitted, Denial, Effect, Outcome, ToolCall};
+use crate::event::{EventKind, Subject};
 use crate::json::{ArgumentsHash, text_len};
 use crate::limits::LimitExceeded;
 use crate::perform::perform;
 
+/// An effect with its number.
+pub(super) struct Numbered<E> {
+    /// What tells it from all others of its Gate.
+    pub(super) id: u64,
+    pub(super) effect: E,
+}
+
 impl Scope {
-    /// Takes one effect from asking to outcome; a denial is an outcome, not an error.
-    pub(super) async fn pass(self, effect: Effect) -> Outcome {
-        let span = tracing::debug_span!("effect", id = effect.id, tool = effect.tool.name());
+    /// Takes the call of a tool from asking to outcome; a denial is an outcome, not an error.
+    pub(super) async fn pass(self, call: Numbered<ToolCall>) -> Outcome {
+        let span = tracing::debug_span!("effect", id = call.id, tool = call.effect.tool.name());
         let passing = async {
-            match self.admit(effect).await {
+            match self.admit(call).await {
                 Ok(permit) => perform(permit).await,
                 Err(outcome) => outcome,
             }
@@ -33,58 +40,51 @@ impl Scope {
     }
 
     /// The steps in order. What is not admitted is recorded, and its outcome is the answer.
-    async fn admit(&self, mut effect: Effect) -> Result<Permit, Outcome> {
-        self.within(&effect, |account| account.spend_input(text_len(&effect.input)))?;
-        self.within(&effect, |account| account.check_depth(self.inner.depth))?;
-        let question = self.check_grant(&effect)?;
+    pub(super) async fn admit<E: Effect>(&self, mut numbered: Numbered<E>) -> Result<Permit<E>, Outcome> {
+        self.within(&numbered, |effect, account| effect.spend_attempt(account, self.inner.depth))?;
+        let question = self.check_grant(&numbered)?;
         let mut answered = Answered::default();
         let ruling = loop {
-            let ruling = self.rule(&effect)?;
-            self.within(&effect, |account| account.check(effect.tool.name()))?;
+            let ruling = self.rule(&numbered)?;
+            self.within(&numbered, E::check)?;
             let questions: Vec<_> = question.iter().chain(&ruling.question).cloned().collect();
             let open = answered.open(ruling.version.clone(), questions);
             if open.is_empty() {
                 break ruling;
             }
-            self.within(&effect, Account::spend_question)?;
-            match self.ask(&effect, open.join("\n"), &ruling).await? {
-                Some(edited) => {
-                    effect.input = edited;
-                    answered.edited = true;
-                }
-                None => answered.questions.extend(open),
+            self.within(&numbered, |_, account| account.spend_question())?;
+            if self.ask(&mut numbered, open.join("\n"), &ruling).await? {
+                answered.edited = true;
+            } else {
+                answered.questions.extend(open);
             }
         };
-        self.within(&effect, |account| account.spend(effect.tool.name()))?;
-        self.gate().events().publish(|| EventKind::ToolCall {
-            id: effect.id,
-            tool: effect.tool.name().to_owned(),
-            source: effect.tool.identity().source.clone(),
-            input: effect.tool.shown(&effect.input),
-            principal: self.principal().id().to_owned(),
-            depth: self.inner.depth + 1,
-            policy: ruling.version.clone(),
-            rules: ruling.rules,
+        self.within(&numbered, E::spend)?;
+        let record = self.record_of(&numbered);
+        let Numbered { id, effect } = numbered;
+        self.gate().events().publish(|| {
+            effect.begun(Admitted {
+                id,
+                principal: self.principal().id().to_owned(),
+                depth: self.inner.depth + 1,
+                policy: ruling.version.clone(),
+                rules: ruling.rules,
+            })
         });
-        let record = self.record_of(&effect);
         Ok(Permit::new(effect, self.clone(), record))
     }
 
-    /// What a person is asked before each call, if that was granted so.
-    fn check_grant(&self, effect: &Effect) -> Result<Option<String>, Outcome> {
-        let name = effect.tool.name();
-        if let Some(grant) = self.inner.reach.find_tool(name) {
-            return Ok(grant.question().map(str::to_owned));
-        }
-        let denial = Denial::new(format!("the tool `{name}` is not granted"));
-        Err(self.deny(effect, Denial { allow: Some(format!("--allow-tool {name}")), ..denial }, None))
+    /// What a person is asked each time, if it was granted so.
+    pub(super) fn check_grant<E: Effect>(&self, numbered: &Numbered<E>) -> Result<Option<String>, Outcome> {
+        let granted = numbered.effect.granted(&self.inner.reach);
+        granted.map_err(|denial| self.deny(numbered, denial, None))
     }
 
-    fn rule(&self, effect: &Effect) -> Result<Ruling, Outcome> {
+    fn rule<E: Effect>(&self, numbered: &Numbered<E>) -> Result<Ruling, Outcome> {
         let Some(policy) = self.gate().policy() else { return Ok(Ruling::default()) };
         let query = Query {
             principal: self.principal(),
-            action: Action::Call { tool: effect.tool.identity(), input: &effect.input },
+            action: numbered.effect.action(),
             time: SystemTime::now(),
             depth: self.inner.depth + 1,
             calls: self.account().calls(),
@@ -93,69 +93,82 @@ impl Scope {
         let decided =
             std::panic::catch_unwind(AssertUnwindSafe(|| (policy.decide(&query), policy.version().to_owned())));
         let Ok((Decision { verdict, rules }, version)) = decided else {
-            return Err(self.deny(effect, Denial::new("the policy failed"), None));
+            return Err(self.deny(numbered, Denial::new("the policy failed"), None));
         };
         let version = Some(version);
         match verdict {
             Verdict::Allow => Ok(Ruling { version, rules, question: None }),
             Verdict::Ask { question } => Ok(Ruling { version, rules, question: Some(question) }),
             Verdict::Deny { reason, remedy } => {
-                Err(self.deny(effect, Denial { reason, rules, allow: remedy }, version))
+                Err(self.deny(numbered, Denial { reason, rules, allow: remedy }, version))
             }
         }
     }
 
-    /// Asks a person; the answer is the input as the person changed it, if so.
-    async fn ask(&self, effect: &Effect, question: String, ruling: &Ruling) -> Result<Option<Arc<Value>>, Outcome> {
+    /// Asks a person, who may have changed the arguments: then it answers `true`.
+    async fn ask<E: Effect>(
+        &self,
+        numbered: &mut Numbered<E>,
+        question: String,
+        ruling: &Ruling,
+    ) -> Result<bool, Outcome> {
         let Some(approver) = &self.gate().inner.approver else {
             let denial = Denial::new(format!("it needs a person's approval, and there is nobody to ask: {question}"));
             let denial = Denial { rules: ruling.rules.clone(), ..denial };
-            return Err(self.deny(effect, denial, ruling.version.clone()));
+            return Err(self.deny(numbered, denial, ruling.version.clone()));
         };
         let inner = &self.gate().inner;
+        let (id, effect) = (numbered.id, &mut numbered.effect);
+        let (subject, (source, annotations)) = (effect.subject(), effect.origin());
         let request = ApprovalRequest {
             id: ApprovalId::new(),
-            tool: effect.tool.identity().clone(),
-            annotations: effect.tool.facts().annotations,
-            hash: ArgumentsHash::of(&effect.input),
-            input: effect.input.clone(),
+            subject: subject.clone(),
+            source: source.clone(),
+            annotations,
+            hash: ArgumentsHash::of(effect.input()),
+            input: effect.input().clone(),
             question,
             rules: ruling.rules.clone(),
             policy: ruling.version.clone(),
             principal: self.principal().id().to_owned(),
             expires: SystemTime::now() + inner.approval_time,
         };
-        let (id, approval, tool) = (effect.id, request.id, effect.tool.name().to_owned());
+        let approval = request.id;
         inner.events.publish(|| EventKind::ApprovalRequired {
             id,
             approval,
-            tool: tool.clone(),
-            source: effect.tool.identity().source.clone(),
-            input: effect.tool.shown(&effect.input),
+            subject: subject.clone(),
+            source,
+            input: effect.shown(effect.input()),
             question: request.question.clone(),
             rules: request.rules.clone(),
         });
         // Dropped with this future, it records that whoever asked is gone.
-        let record = self.record_of(effect);
-        let reason = match self.answer(approver.as_ref(), request).await {
+        let record = Record::new(self.tree().clone(), id, subject.clone(), effect.hides());
+        let denial = match self.answer(approver.as_ref(), request).await {
             Answer::Approve => {
                 record.close();
-                inner.events.publish(|| EventKind::Approved { id, approval, tool, edited: None });
-                return Ok(None);
+                inner.events.publish(|| EventKind::Approved { id, approval, subject, edited: None });
+                return Ok(false);
             }
             Answer::ApproveEdited(input) => {
-                record.close();
                 let input = Arc::new(input);
-                let edited = Some(effect.tool.shown(&input));
-                inner.events.publish(|| EventKind::Approved { id, approval, tool, edited });
-                return Ok(Some(input));
+                match effect.edit(input.clone()) {
+                    Ok(()) => {
+                        record.close();
+                        let edited = Some(effect.shown(&input));
+                        inner.events.publish(|| EventKind::Approved { id, approval, subject, edited });
+                        return Ok(true);
+                    }
+                    Err(denial) => denial,
+                }
             }
-            Answer::Reject { reason } => reason,
+            Answer::Reject { reason } => Denial::new(reason),
         };
         record.close();
-        inner.events.publish(|| EventKind::Rejected { id, approval, tool, reason: reason.clone() });
-        let denial = Denial { rules: ruling.rules.clone(), ..Denial::new(reason) };
-        Err(Outcome::Denied(denial.into()))
+        let reason = denial.reason.clone();
+        inner.events.publish(|| EventKind::Rejected { id, approval, subject, reason });
+        Err(Outcome::Denied(Denial { rules: ruling.rules.clone(), ..denial }.into()))
     }
 
     async fn answer(&self, approver: &dyn Approver, request: ApprovalRequest) -> Answer {
@@ -178,7 +191,7 @@ impl Scope {
         let reason = format!("there is no tool `{name}`");
         self.gate().events().publish(|| EventKind::Denied {
             id,
-            tool: name,
+            subject: Subject::Tool(name),
             input: Arc::default(),
             principal: self.principal().id().to_owned(),
             reason: reason.clone(),
@@ -189,12 +202,14 @@ impl Scope {
         Outcome::NotFound(reason)
     }
 
-    fn deny(&self, effect: &Effect, denial: Denial, policy: Option<String>) -> Outcome {
-        tracing::debug!(tool = effect.tool.name(), reason = denial.reason, "denied");
+    fn deny<E: Effect>(&self, numbered: &Numbered<E>, denial: Denial, policy: Option<String>) -> Outcome {
+        let effect = &numbered.effect;
+        let subject = effect.subject();
+        tracing::debug!(%subject, reason = denial.reason, "denied");
         self.gate().events().publish(|| EventKind::Denied {
-            id: effect.id,
-            tool: effect.tool.name().to_owned(),
-            input: effect.tool.shown(&effect.input),
+            id: numbered.id,
+            subject,
+            input: effect.shown(effect.input()),
             principal: self.principal().id().to_owned(),
             reason: denial.reason.clone(),
             rules: denial.rules.clone(),
@@ -205,12 +220,18 @@ impl Scope {
     }
 
     /// A step that asks the budget; what it has no room for is recorded.
-    fn within(&self, effect: &Effect, step: impl FnOnce(&Account) -> Result<(), LimitExceeded>) -> Result<(), Outcome> {
-        step(self.account()).map_err(|limit| self.record_of(effect).settle(Outcome::LimitExceeded(limit)))
+    fn within<E: Effect>(
+        &self,
+        numbered: &Numbered<E>,
+        step: impl FnOnce(&E, &Account) -> Result<(), LimitExceeded>,
+    ) -> Result<(), Outcome> {
+        step(&numbered.effect, self.account())
+            .map_err(|limit| self.record_of(numbered).settle(Outcome::LimitExceeded(limit)))
     }
 
-    fn record_of(&self, effect: &Effect) -> Record {
-        Record::new(self.tree().clone(), effect.id, Some(effect.tool.clone()))
+    pub(super) fn record_of<E: Effect>(&self, numbered: &Numbered<E>) -> Record {
+        let effect = &numbered.effect;
+        Record::new(self.tree().clone(), numbered.id, effect.subject(), effect.hides())
     }
 }
 

@@ -8,12 +8,13 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use casemate_policy::{Annotations, Rule, ToolIdentity};
+use casemate_policy::{Annotations, Rule, ToolSource};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::event::Subject;
 use crate::json::ArgumentsHash;
 
 /// What tells an approval from all others, those of other Gates and processes included: a UUID.
@@ -41,16 +42,20 @@ impl FromStr for ApprovalId {
     }
 }
 
-/// A question to a person about exactly one effect: that tool with those arguments, under that policy. The answer is
+/// A question to a person about exactly one effect: that subject with those arguments, under that policy. The answer is
 /// used once, for this effect and no other.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ApprovalRequest {
     /// What tells this approval from all others.
     pub id: ApprovalId,
-    /// Which tool.
-    pub tool: ToolIdentity,
-    /// What the tool says of itself.
+    /// What it is about.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Where the tool comes from, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<ToolSource>,
+    /// What the tool says of itself; of what is no tool, the worst.
     pub annotations: Annotations,
     /// The arguments, in full.
     pub input: Arc<Value>,
@@ -76,7 +81,7 @@ pub enum Answer {
     /// Yes, exactly so.
     Approve,
     /// Yes, but with these arguments instead. They are recorded as the person's, and policy decides them afresh: a
-    /// deny stands.
+    /// deny stands. Only calls of tools can be edited; for all else it is a no.
     ApproveEdited(Value),
     /// No.
     Reject {

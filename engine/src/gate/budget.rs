@@ -20,11 +20,12 @@ pub struct Budget {
     bytes_in: u64,
     bytes_out: u64,
     questions: u64,
+    requests: u64,
     depth: u32,
     fan_out: u32,
 }
 
-/// 10,000 calls, 256 MiB in and 256 MiB out, 100 questions, 8 levels, 256 calls at once.
+/// 10,000 calls, 256 MiB in and 256 MiB out, 100 questions, 10,000 HTTP requests, 8 levels, 256 calls at once.
 impl Default for Budget {
     fn default() -> Self {
         Self {
@@ -33,6 +34,7 @@ impl Default for Budget {
             bytes_in: 256 << 20,
             bytes_out: 256 << 20,
             questions: 100,
+            requests: 10_000,
             depth: 8,
             fan_out: 256,
         }
@@ -73,6 +75,12 @@ impl Budget {
         self
     }
 
+    /// HTTP requests, of all sandboxes and tools; default 10,000.
+    pub fn requests(mut self, count: u64) -> Self {
+        self.requests = count;
+        self
+    }
+
     /// How deep tools may call tools, at most [`DEEPEST`](Self::DEEPEST); default 8. With 0 nothing can be called.
     pub fn depth(mut self, levels: u32) -> Self {
         self.depth = levels.min(Self::DEEPEST);
@@ -100,6 +108,8 @@ pub(crate) struct Account {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     questions: AtomicU64,
+    #[cfg(feature = "http")]
+    requests: AtomicU64,
 }
 
 impl Account {
@@ -118,7 +128,7 @@ impl Account {
     }
 
     /// Whether another call of that tool would be within the budget now.
-    pub(crate) fn check(&self, tool: &str) -> Result<(), LimitExceeded> {
+    pub(crate) fn check_call(&self, tool: &str) -> Result<(), LimitExceeded> {
         within(LimitKind::Calls, &self.calls, 1, self.budget.calls)?;
         if let Some((spent, max)) = self.calls_of.get(tool).zip(self.budget.calls_of.get(tool)) {
             within(LimitKind::Calls, spent, 1, *max)?;
@@ -126,13 +136,25 @@ impl Account {
         Ok(())
     }
 
-    /// Spends a call of that tool; others may have spent since [`check`](Self::check).
-    pub(crate) fn spend(&self, tool: &str) -> Result<(), LimitExceeded> {
+    /// Spends a call of that tool; others may have spent since [`check_call`](Self::check_call).
+    pub(crate) fn spend_call(&self, tool: &str) -> Result<(), LimitExceeded> {
         take(LimitKind::Calls, &self.calls, 1, self.budget.calls)?;
         if let Some((spent, max)) = self.calls_of.get(tool).zip(self.budget.calls_of.get(tool)) {
             take(LimitKind::Calls, spent, 1, *max)?;
         }
         Ok(())
+    }
+
+    /// Whether another HTTP request would be within the budget now.
+    #[cfg(feature = "http")]
+    pub(crate) fn check_request(&self) -> Result<(), LimitExceeded> {
+        within(LimitKind::Requests, &self.requests, 1, self.budget.requests)
+    }
+
+    /// Spends an HTTP request.
+    #[cfg(feature = "http")]
+    pub(crate) fn spend_request(&self) -> Result<(), LimitExceeded> {
+        take(LimitKind::Requests, &self.requests, 1, self.budget.requests)
     }
 
     /// Spends the bytes of an input, whatever becomes of it.
@@ -178,11 +200,11 @@ mod tests {
     fn each_part_of_a_budget_runs_out_by_itself() {
         let budget = Budget::default().calls(3).calls_of("refund", 1).bytes_in(100).bytes_out(10).questions(1);
         let account = Account::new(budget);
-        assert_eq!(account.spend("refund"), Ok(()));
-        assert_eq!(account.check("refund"), Err(LimitExceeded::new(LimitKind::Calls, 2, 1)));
-        assert_eq!(account.spend("lookup"), Ok(()));
-        assert_eq!(account.spend("lookup"), Ok(()));
-        assert_eq!(account.spend("lookup"), Err(LimitExceeded::new(LimitKind::Calls, 4, 3)));
+        assert_eq!(account.spend_call("refund"), Ok(()));
+        assert_eq!(account.check_call("refund"), Err(LimitExceeded::new(LimitKind::Calls, 2, 1)));
+        assert_eq!(account.spend_call("lookup"), Ok(()));
+        assert_eq!(account.spend_call("lookup"), Ok(()));
+        assert_eq!(account.spend_call("lookup"), Err(LimitExceeded::new(LimitKind::Calls, 4, 3)));
         assert_eq!(account.spend_input(100), Ok(()));
         assert_eq!(account.spend_input(1), Err(LimitExceeded::new(LimitKind::BytesIn, 101, 100)));
         assert_eq!(account.spend_question(), Ok(()));

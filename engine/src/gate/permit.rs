@@ -8,24 +8,55 @@ use serde_json::Value;
 
 use super::scope::{Scope, Tree};
 use crate::call::ErrorKind;
-use crate::effect::{Effect, Outcome};
-use crate::event::EventKind;
+use crate::effect::{Effect, Outcome, ToolCall};
+#[cfg(feature = "http")]
+use crate::effect::{Fetch, SecretUse};
+use crate::event::{EventKind, Subject};
 use crate::json::text_len;
-use crate::tool::Tool;
 
 /// An admitted effect that is not yet performed. It ends in exactly one outcome; dropped, it was cancelled.
 #[must_use = "an admitted effect is performed, or recorded as cancelled"]
-pub(crate) struct Permit {
-    effect: Effect,
+pub(crate) struct Permit<E> {
+    effect: E,
     scope: Scope,
     record: Record,
 }
 
-impl Permit {
-    pub(super) fn new(effect: Effect, scope: Scope, record: Record) -> Self {
+impl<E: Effect> Permit<E> {
+    pub(super) fn new(effect: E, scope: Scope, record: Record) -> Self {
         Self { effect, scope, record }
     }
+}
 
+#[cfg(feature = "http")]
+impl<E: Effect> Permit<E> {
+    pub(super) fn effect(&self) -> &E {
+        &self.effect
+    }
+
+    /// Ends it before anything was done.
+    pub(super) fn give_up(self, outcome: Outcome) -> Outcome {
+        self.record.settle(outcome)
+    }
+}
+
+#[cfg(feature = "http")]
+impl Permit<Fetch> {
+    /// Turns the proof into the deed: where the request may go, and where its outcome goes.
+    pub(crate) fn depart(self) -> (Fetch, Record) {
+        (self.effect, self.record.started())
+    }
+}
+
+#[cfg(feature = "http")]
+impl Permit<SecretUse> {
+    /// Turns the proof into the deed, of which only a failure is still to be recorded.
+    pub(crate) fn reveal(self) -> Record {
+        self.record
+    }
+}
+
+impl Permit<ToolCall> {
     /// Turns the proof into the deed: what a provider takes, and where its outcome goes.
     pub(crate) fn begin(self) -> (Invocation, Record) {
         (Invocation { effect: self.effect, scope: self.scope }, self.record.started())
@@ -34,7 +65,7 @@ impl Permit {
 
 /// The one chance to do the work of an admitted effect.
 pub(crate) struct Invocation {
-    effect: Effect,
+    effect: ToolCall,
     scope: Scope,
 }
 
@@ -59,16 +90,17 @@ impl Invocation {
 pub(crate) struct Record {
     tree: Arc<Tree>,
     id: u64,
-    /// Which tool was called, if it was one.
-    tool: Option<Tool>,
+    subject: Subject,
+    /// Whether what is wrong with its arguments is not to be shown.
+    hides: bool,
     /// Whether there is no outcome yet.
     open: bool,
     started: Instant,
 }
 
 impl Record {
-    pub(super) fn new(tree: Arc<Tree>, id: u64, tool: Option<Tool>) -> Self {
-        Self { tree, id, tool, open: true, started: Instant::now() }
+    pub(super) fn new(tree: Arc<Tree>, id: u64, subject: Subject, hides: bool) -> Self {
+        Self { tree, id, subject, hides, open: true, started: Instant::now() }
     }
 
     fn started(mut self) -> Self {
@@ -83,8 +115,18 @@ impl Record {
         outcome
     }
 
+    /// Records that a response was there, or as much of it as anybody wanted.
+    #[cfg(feature = "http")]
+    pub(crate) fn settle_fetched(mut self, status: u16, received: u64) {
+        self.open = false;
+        let (id, duration) = (self.id, self.started.elapsed());
+        let host = self.subject.name().to_owned();
+        tracing::debug!(id, host, status, received, "fetched");
+        self.tree.gate().events().publish(|| EventKind::Fetched { id, host, status, received, duration });
+    }
+
     /// Ends without an outcome of its own: what follows is recorded elsewhere.
-    pub(super) fn close(mut self) {
+    pub(crate) fn close(mut self) {
         self.open = false;
     }
 
@@ -105,15 +147,16 @@ impl Record {
         if !std::mem::take(&mut self.open) {
             return;
         }
-        let tool = self.tool.as_ref();
         let (id, duration) = (self.id, self.started.elapsed());
-        let name = tool.map_or("(call-all)", Tool::name).to_owned();
-        tracing::debug!(id, tool = name, outcome = outcome.kind(), "settled");
+        tracing::debug!(id, subject = %self.subject, outcome = outcome.kind(), "settled");
         self.tree.gate().events().publish(|| match outcome {
-            Outcome::Result(output) => EventKind::ToolResult { id, tool: name, output: output.clone(), duration },
+            Outcome::Result(output) => {
+                let tool = self.subject.name().to_owned();
+                EventKind::ToolResult { id, tool, output: output.clone(), duration }
+            }
             other => {
-                let (kind, message) = shown(other, tool);
-                EventKind::Error { id, tool: name, kind, message }
+                let (kind, message) = shown(other, self.hides);
+                EventKind::Error { id, subject: self.subject.clone(), kind, message }
             }
         });
     }
@@ -121,14 +164,12 @@ impl Record {
 
 /// What those who watch are told of an outcome without a result: more than the guest of what went wrong on the host,
 /// and nothing of an input that is redacted.
-fn shown(outcome: &Outcome, tool: Option<&Tool>) -> (ErrorKind, String) {
+fn shown(outcome: &Outcome, hides: bool) -> (ErrorKind, String) {
     let message = || outcome.message();
     match outcome {
         Outcome::Denied(_) => (ErrorKind::Denied, message()),
         Outcome::NotFound(_) => (ErrorKind::NotFound, message()),
-        Outcome::InvalidInput(_) if tool.is_some_and(Tool::redacts) => {
-            (ErrorKind::InvalidInput, "the input does not fit".to_owned())
-        }
+        Outcome::InvalidInput(_) if hides => (ErrorKind::InvalidInput, "the input does not fit".to_owned()),
         Outcome::InvalidInput(_) => (ErrorKind::InvalidInput, message()),
         Outcome::LimitExceeded(_) => (ErrorKind::LimitExceeded, message()),
         Outcome::Failed(failure) => (failure.kind, failure.detail.clone().unwrap_or_else(message)),

@@ -6,10 +6,12 @@ use casemate_policy::{Grants, Principal};
 use serde_json::Value;
 
 use super::Gate;
+use super::admit::Numbered;
 use super::budget::{Account, Budget};
 use super::permit::Record;
 use crate::driver::{Excuse, Excused};
-use crate::effect::{Effect, Outcome};
+use crate::effect::{Outcome, ToolCall};
+use crate::event::Subject;
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::tool::{Tool, Toolset};
 
@@ -153,7 +155,7 @@ impl Scope {
         let (id, scope, input) = (self.gate().next_effect(), self.clone(), Arc::new(input));
         async move {
             match found {
-                Ok(tool) => scope.pass(Effect { id, tool, input }).await,
+                Ok(tool) => scope.pass(Numbered { id, effect: ToolCall { tool, input } }).await,
                 Err(name) => scope.unknown(id, name, &input),
             }
         }
@@ -165,7 +167,8 @@ impl Scope {
         let exceeded = LimitExceeded::new(LimitKind::FanOut, asked as u64, u64::from(max));
         let allowed = usize::try_from(max).unwrap_or(usize::MAX).min(asked);
         if allowed < asked {
-            let record = Record::new(self.tree().clone(), self.gate().next_effect(), None);
+            let subject = Subject::Tool("(call-all)".to_owned());
+            let record = Record::new(self.tree().clone(), self.gate().next_effect(), subject, false);
             record.settle(Outcome::LimitExceeded(exceeded));
         }
         (allowed, exceeded)
@@ -173,7 +176,7 @@ impl Scope {
 }
 
 /// A name of which nothing is known, for people.
-fn shortened(name: &str) -> String {
+pub(super) fn shortened(name: &str) -> String {
     const SHOWN: usize = 128;
     name.chars().take(SHOWN).flat_map(char::escape_debug).collect()
 }

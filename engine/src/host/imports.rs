@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Val};
 
-use super::Host;
+use super::{Host, RefusedAction};
 use crate::call::{CallError, ToolError};
 use crate::component::{ImportedFunction, OwnImports, Returns};
 use crate::effect::{Failure, Outcome};
@@ -67,7 +67,7 @@ fn call(
     async move {
         let outcome = answer.await.unwrap_or(Outcome::Cancelled);
         if let Outcome::Denied(denial) = &outcome {
-            refusals.add_denied_call(&called, denial);
+            refusals.add_denied(RefusedAction::Call, &called, denial);
         }
         (outcome, most)
     }

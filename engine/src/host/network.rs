@@ -1,21 +1,27 @@
-//! The network, closed: everything links, nothing leaves, and each attempt is noted.
+//! The network where it is closed: everything links, nothing leaves, and each attempt is noted.
 
+#[cfg(not(feature = "http"))]
 use http::Request;
 use wasmtime::component::{HasData, Resource};
 use wasmtime_wasi::p2::bindings::sockets::network::{self, IpAddress, Network};
 use wasmtime_wasi::p2::bindings::sockets::{ip_name_lookup, tcp_create_socket, udp_create_socket};
 use wasmtime_wasi::p2::{DynPollable, SocketError, SocketResult, TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::{WasiSocketsCtxView, WasiSocketsView as _};
+#[cfg(not(feature = "http"))]
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::{Host, Refusals, RefusedAction};
 
 /// `wasi:http` whose every request is denied.
+#[cfg(not(feature = "http"))]
 pub(crate) struct ClosedHttp(pub(crate) Refusals);
 
+#[cfg(not(feature = "http"))]
 type Transfer = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;
+#[cfg(not(feature = "http"))]
 type Exchange = Result<(http::Response<WasiBody>, Transfer), wasmtime_wasi_http::Error>;
 
+#[cfg(not(feature = "http"))]
 impl WasiHttpHooks for ClosedHttp {
     fn send_request(
         &mut self,

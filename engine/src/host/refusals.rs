@@ -78,9 +78,9 @@ impl Refusals {
     }
 
     /// What the Gate denied is refused too.
-    pub(crate) fn add_denied_call(&self, tool: &str, denial: &Denial) {
+    pub(crate) fn add_denied(&self, what: RefusedAction, target: &str, denial: &Denial) {
         let (reason, allow) = (Some(denial.reason.clone()), denial.allow.clone());
-        self.keep(Refused { what: RefusedAction::Call, target: tool.to_owned(), reason, allow });
+        self.keep(Refused { what, target: target.to_owned(), reason, allow });
     }
 
     fn keep(&self, refused: Refused) {

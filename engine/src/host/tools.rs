@@ -4,7 +4,7 @@ use casemate_host_bindings::agent::tools::{self, Error, ToolCall, ToolDefinition
 use casemate_host_bindings::agent::types;
 use futures_util::future::join_all;
 
-use super::Host;
+use super::{Host, RefusedAction};
 use crate::effect::Outcome;
 use crate::json::{Reader, Unreadable};
 use crate::limits::{LimitExceeded, LimitKind};
@@ -60,7 +60,7 @@ impl Host {
                 Ok(self.handover.run(async move {
                     let outcome = outcome.await;
                     if let Outcome::Denied(denial) = &outcome {
-                        refusals.add_denied_call(&name, denial);
+                        refusals.add_denied(RefusedAction::Call, &name, denial);
                     }
                     // Written here, since a result can be nested deeper than the guest's stack allows.
                     told(outcome)

@@ -34,6 +34,14 @@ pub const WEATHER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weather.was
 #[cfg(feature = "planner")]
 pub const PLANNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/planner.wasm"));
 
+/// The guest that knows only HTTP and its environment.
+#[cfg(feature = "fetcher")]
+pub const FETCHER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fetcher.wasm"));
+
+/// A command, `wasi:cli/run`, that fetches the URL in its variable `URL` with the HTTP client of another project.
+#[cfg(feature = "postman")]
+pub const POSTMAN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/postman.wasm"));
+
 #[cfg(all(test, feature = "toolbox"))]
 mod tests {
     #[test]

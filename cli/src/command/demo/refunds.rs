@@ -88,12 +88,14 @@ impl Agent {
 fn line(kind: &EventKind) -> String {
     match kind {
         EventKind::ToolCall { tool, input, .. } => format!("call      {tool} {input}"),
-        EventKind::Denied { tool, input, rules, .. } => format!("denied    {tool} {input}{}", by(rules)),
-        EventKind::ApprovalRequired { tool, input, rules, .. } => format!("asks      {tool} {input}{}", by(rules)),
-        EventKind::Approved { tool, .. } => format!("approved  {tool}"),
-        EventKind::Rejected { tool, reason, .. } => format!("rejected  {tool}: {reason}"),
+        EventKind::Denied { subject, input, rules, .. } => format!("denied    {} {input}{}", subject.name(), by(rules)),
+        EventKind::ApprovalRequired { subject, input, rules, .. } => {
+            format!("asks      {} {input}{}", subject.name(), by(rules))
+        }
+        EventKind::Approved { subject, .. } => format!("approved  {}", subject.name()),
+        EventKind::Rejected { subject, reason, .. } => format!("rejected  {}: {reason}", subject.name()),
         EventKind::ToolResult { tool, output, .. } => format!("result    {tool} {output}"),
-        EventKind::Error { tool, message, .. } => format!("error     {tool}: {message}"),
+        EventKind::Error { subject, message, .. } => format!("error     {}: {message}", subject.name()),
         other => format!("{other:?}"),
     }
 }

@@ -1,0 +1,93 @@
+//! Connections that wait for their next request.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use casemate_policy::Origin;
+use hyper::client::conn::http1::SendRequest;
+
+use super::{Inner, OutBody};
+
+pub(super) type Sender = SendRequest<OutBody>;
+
+/// Where a connection goes. The address is part of it: whoever may reach a name may not reach all its addresses.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) origin: Origin,
+    pub(super) address: IpAddr,
+}
+
+#[derive(Default)]
+pub(super) struct Pool(Mutex<HashMap<Key, Vec<Idle>>>);
+
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+/// How long a connection waits.
+const LONGEST_IDLE: Duration = Duration::from_secs(60);
+/// How many wait for one destination.
+const MOST_IDLE: usize = 64;
+
+impl Pool {
+    /// The connection that was used last.
+    pub(super) async fn take(&self, key: &Key) -> Option<Sender> {
+        while let Some(mut sender) = self.pop(key) {
+            // The end of a response is seen a moment before its connection is free.
+            if sender.ready().await.is_ok() {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    fn pop(&self, key: &Key) -> Option<Sender> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = all.get_mut(key)?;
+        let sender = idle.pop().filter(Idle::is_of_use).map(|idle| idle.sender);
+        if sender.is_none() {
+            // Those below have waited for longer.
+            all.remove(key);
+        }
+        sender
+    }
+
+    fn put(&self, key: Key, sender: Sender) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = !all.contains_key(&key);
+        if new {
+            all.retain(|_, idle| idle.last().is_some_and(Idle::is_of_use));
+        }
+        let idle = all.entry(key).or_default();
+        if idle.len() >= MOST_IDLE {
+            idle.remove(0);
+        }
+        idle.push(Idle { sender, since: Instant::now() });
+    }
+}
+
+impl Idle {
+    fn is_of_use(&self) -> bool {
+        !self.sender.is_closed() && self.since.elapsed() < LONGEST_IDLE
+    }
+}
+
+/// The way of one connection back to the pool, at the end of a response. Dropped before, it closes the connection.
+pub(super) struct Back {
+    client: Arc<Inner>,
+    key: Key,
+    sender: Sender,
+}
+
+impl Back {
+    pub(super) fn new(client: Arc<Inner>, key: Key, sender: Sender) -> Self {
+        Self { client, key, sender }
+    }
+
+    pub(super) fn go(self) {
+        self.client.pool.put(self.key, self.sender);
+    }
+}
