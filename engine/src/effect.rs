@@ -76,6 +76,13 @@ pub(crate) struct ToolCall {
     pub(crate) input: Arc<Value>,
 }
 
+impl ToolCall {
+    pub(crate) fn new(tool: Tool, input: Arc<Value>) -> Self {
+        let input = tool.completed(input);
+        Self { tool, input }
+    }
+}
+
 impl Effect for ToolCall {
     fn subject(&self) -> Subject {
         Subject::Tool(self.tool.name().to_owned())
@@ -111,7 +118,7 @@ impl Effect for ToolCall {
     }
 
     fn edit(&mut self, input: Arc<Value>) -> Result<(), Denial> {
-        self.input = input;
+        self.input = self.tool.completed(input);
         Ok(())
     }
 

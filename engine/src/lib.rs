@@ -98,6 +98,8 @@ pub use secret::{
     EnvironmentSecret, FileSecret, InvalidPlace, Secret, SecretError, SecretFolder, SecretFolderError, SecretFuture,
     SecretNameError, SecretPlace, SecretReadError, SecretSource, Secrets,
 };
+#[cfg(feature = "http")]
+pub use tool::http::{Declaration, DeclarationError, HttpTool, HttpToolError, OpenApiTools};
 pub use tool::{Tool, Toolset, ToolsetError, Widening};
 
 pub use casemate_host_bindings::InvalidValue;

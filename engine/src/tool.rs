@@ -4,6 +4,8 @@
 //! [`Invocation`](crate::gate::Invocation) that a provider takes.
 
 mod closure;
+#[cfg(feature = "http")]
+pub(crate) mod http;
 mod toolset;
 
 use std::fmt;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use casemate_host_bindings::{Field, Shape};
 use casemate_policy::{Annotations, Grants, ToolFacts, ToolIdentity, ToolSource, Widened};
 use futures_util::future::BoxFuture;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::effect::Outcome;
 use crate::gate::Invocation;
@@ -22,7 +24,8 @@ pub use toolset::{Toolset, ToolsetError};
 
 /// A named function with a JSON Schema in and out.
 ///
-/// It is made of a closure by [`Tool::new`], or of a component's export by [`Component::tool`](crate::Component::tool).
+/// It is made of a closure by [`Tool::new`], of a component's export by [`Component::tool`](crate::Component::tool), or of
+/// an HTTP endpoint by `HttpTool`.
 /// Guests call it through the Gate only. Cheap to clone; a clone is the same tool.
 #[derive(Clone)]
 pub struct Tool {
@@ -36,6 +39,8 @@ struct Definition {
     description: String,
     output_schema: Value,
     redacted: Vec<String>,
+    /// What stands in the input where it says nothing.
+    defaults: Map<String, Value>,
 }
 
 /// What does a tool's work.
@@ -94,6 +99,7 @@ impl Tool {
             description: String::new(),
             output_schema,
             redacted: Vec::new(),
+            defaults: Map::new(),
         };
         Self { definition: Arc::new(definition), provider: Arc::new(provider) }
     }
@@ -118,6 +124,26 @@ impl Tool {
     pub fn redact(mut self, pointer: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.definition).redacted.push(pointer.into());
         self
+    }
+
+    /// Fills in what an input does not say, so that rules see it too.
+    #[cfg(feature = "http")]
+    fn with_defaults(mut self, defaults: Map<String, Value>) -> Self {
+        Arc::make_mut(&mut self.definition).defaults = defaults;
+        self
+    }
+
+    /// The input with what it does not say.
+    pub(crate) fn completed(&self, mut input: Arc<Value>) -> Arc<Value> {
+        let missing = |input: &Value, name: &str| input.as_object().is_some_and(|members| !members.contains_key(name));
+        for (name, value) in &self.definition.defaults {
+            if missing(&input, name)
+                && let Some(members) = Arc::make_mut(&mut input).as_object_mut()
+            {
+                members.insert(name.clone(), value.clone());
+            }
+        }
+        input
     }
 
     /// What it is under any name: its own name, and where it comes from.

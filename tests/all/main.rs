@@ -11,6 +11,7 @@
 //! | `policy` | rules in Cedar, with real guests that try to slip them |
 //! | `server` | a server on loopback that says what a test wants |
 //! | `network` | requests of guests, the secrets that are put into them, and what comes back |
+//! | `http_tools` | tools of HTTP endpoints, called by name and through the host `tools.internal` |
 //! | `escapes` | each way out of a sandbox, tried: what the guest saw, what was reported, and the world unchanged |
 //! | `engine` | slots, queues, placement, and what is `Send` and `Sync` |
 //! | `executor` | guests beside other tasks, on each kind of runtime and without one |
@@ -39,6 +40,7 @@ mod escapes;
 mod executor;
 mod gate;
 mod grants;
+mod http_tools;
 mod limits;
 mod network;
 mod pages;

@@ -58,7 +58,8 @@ impl Inbound {
                 head.headers.remove(header::CONTENT_LENGTH);
                 Some(Box::new(Gunzip::new()))
             }
-            Some(coding) => return Err(EgressError::Coding { coding: coding.to_owned() }),
+            // The server says this too, and what it says may be an echo.
+            Some(coding) => return Err(EgressError::Coding { coding: scrubber.scrub_text(coding.to_owned()) }),
         };
         let announced = incoming.size_hint().lower();
         if gunzip.is_none() && announced > pace.response_bytes {

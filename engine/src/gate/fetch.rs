@@ -130,7 +130,7 @@ impl Scope {
             let used = self.admit(Numbered { id: self.gate().next_effect(), effect }).await?;
             let value = perform::reveal(used, &secret).await;
             let value = value.map_err(|error| Outcome::Failed(Failure::new(error.to_string()).into()))?;
-            self.gate().inner.mask(&value);
+            self.mask(&value);
             if !place.put(&value, headers, query) {
                 let text = format!("the secret `{}` cannot be written into the {place}", secret.name());
                 return Err(Outcome::InvalidInput(text));

@@ -110,6 +110,12 @@ impl Scope {
             .collect()
     }
 
+    /// Masks a value from now on in all that comes back through this Gate.
+    #[cfg(feature = "http")]
+    pub(crate) fn mask(&self, value: &secrecy::SecretString) {
+        self.gate().inner.mask(value);
+    }
+
     /// What the sandbox itself reaches.
     pub(crate) fn reach(&self) -> &Arc<Grants> {
         &self.inner.reach
@@ -155,7 +161,7 @@ impl Scope {
         let (id, scope, input) = (self.gate().next_effect(), self.clone(), Arc::new(input));
         async move {
             match found {
-                Ok(tool) => scope.pass(Numbered { id, effect: ToolCall { tool, input } }).await,
+                Ok(tool) => scope.pass(Numbered { id, effect: ToolCall::new(tool, input) }).await,
                 Err(name) => scope.unknown(id, name, &input),
             }
         }
