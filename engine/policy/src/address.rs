@@ -79,9 +79,8 @@ fn of_v4(address: Ipv4Addr) -> AddressClass {
         return AddressClass::Metadata;
     }
     match address.octets() {
-        [127, ..] => AddressClass::Loopback,
         // The system takes 0.0.0.0 for itself.
-        [0, 0, 0, 0] => AddressClass::Loopback,
+        [127, ..] | [0, 0, 0, 0] => AddressClass::Loopback,
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => AddressClass::Private,
         [169, 254, ..] => AddressClass::LinkLocal,
         [224..=239, ..] => AddressClass::Multicast,
@@ -99,11 +98,11 @@ fn of_v6(address: Ipv6Addr) -> AddressClass {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => AddressClass::Loopback,
         // Site-local addresses are deprecated, and some networks still have them.
-        [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => AddressClass::Private,
+        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => AddressClass::Private,
         [0xfe80..=0xfebf, ..] => AddressClass::LinkLocal,
         [0xff00..=0xffff, ..] => AddressClass::Multicast,
         // Of what is given out, all lies in 2000::/3; parts of that are set apart.
-        [0x2001, 0x0db8, ..] | [0x3fff, 0x0000..=0x0fff, ..] | [0x2001, 0x0000..=0x01ff, ..] => AddressClass::Reserved,
+        [0x2001, 0x0000..=0x01ff | 0x0db8, ..] | [0x3fff, 0x0000..=0x0fff, ..] => AddressClass::Reserved,
         [0x2000..=0x3fff, ..] => AddressClass::Public,
         _ => AddressClass::Reserved,
     }
@@ -117,12 +116,12 @@ fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
     };
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
-        // Compatible, mapped, translated by SIIT, and NAT64 by its own and by a local prefix.
+        // Compatible, mapped, translated by SIIT, NAT64 by its own and by a local prefix, and 6to4.
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x64, 0xff9b, 1, _, _, _, high, low] => v4(high, low),
-        [0x2002, high, low, ..] => v4(high, low),
+        | [0x64, 0xff9b, 1, _, _, _, high, low]
+        | [0x2002, high, low, ..] => v4(high, low),
         // Teredo writes the client's address inverted.
         [0x2001, 0, _, _, _, _, high, low] => v4(!high, !low),
         _ => None,

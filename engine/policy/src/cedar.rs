@@ -1,7 +1,8 @@
-//! Rules in Cedar, validated against the tools that they are about.
+//! Rules in Cedar, validated against what they are about: calls of tools, requests, and secrets in requests.
 //!
 //! Cedar has no type for arbitrary JSON, so the schema is made of the tools in scope: each has an action of its own,
-//! and what can be seen of its input is the record type of that action's `context.input`.
+//! and what can be seen of its input is the record type of that action's `context.input`. Requests and secrets have an
+//! action each, whatever the tools are.
 //!
 //! The published generator of such schemas, `cedar-policy-mcp-schema-generator`, is not used: it maps a number to an
 //! opaque entity or loses digits without a word, has no reason for what it leaves out, and knows no integers as strings.
@@ -9,18 +10,20 @@
 
 mod check;
 mod context;
+mod lookup;
 mod names;
 mod problem;
+mod request;
 mod rules;
 mod schema;
 mod shape;
 mod slice;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 pub use problem::{Place, PolicyErrors, PolicyFault, PolicyProblem};
 pub use schema::{HiddenInput, ToolInputs, VisibleInput};
@@ -28,10 +31,11 @@ pub use shape::{Hidden, Presence};
 
 use self::check::Check;
 use self::rules::LoadedRule;
-use self::schema::{Tool, Types};
-use self::slice::{Slice, denied};
+use self::schema::Types;
+use self::slice::{Slices, denied};
+use self::subject::Subject;
 use self::text::File;
-use crate::{Action, Decision, Policy, Query, ToolFacts, ToolIdentity};
+use crate::{Decision, Policy, Query, ToolFacts, ToolIdentity};
 
 /// One file of rules.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +46,7 @@ pub struct PolicySource<'a> {
     pub text: &'a str,
 }
 
-/// Rules that decide by arguments, made for the tools in scope.
+/// Rules that decide by arguments, made for the tools in scope. They decide on requests and secrets too.
 ///
 /// ```
 /// use std::time::SystemTime;
@@ -78,9 +82,7 @@ pub struct PolicySource<'a> {
 pub struct CedarPolicy {
     version: String,
     rules: Vec<LoadedRule>,
-    tools: Vec<Tool>,
-    /// By the tool's own name.
-    slices: HashMap<String, Slice>,
+    slices: Slices,
     /// The tools that some input may get past the rules.
     callable: HashSet<ToolIdentity>,
     schema: String,
@@ -96,8 +98,7 @@ impl CedarPolicy {
         let loaded = rules::load(&files);
         let (mut errors, mut warnings, rules) = (loaded.errors, loaded.warnings, loaded.rules);
         let facts = distinct(tools, &mut errors);
-        let tools: Vec<_> = facts.iter().map(|facts| Tool::new(facts)).collect();
-        match prepare(&files, &rules, &facts, &tools) {
+        match prepare(&files, &rules, &facts) {
             Err(message) => {
                 let fault = PolicyFault::Schema { message: rules::one_line(&message) };
                 errors.push(PolicyProblem { place: None, fault, help: None });
@@ -107,14 +108,12 @@ impl CedarPolicy {
                 warnings.extend(prepared.findings.warnings);
                 if errors.is_empty() {
                     sort(&mut warnings, sources);
-                    let names = tools.iter().map(|tool| tool.identity.name.clone());
                     return Ok(Self {
                         version: version(sources, &facts),
-                        slices: names.zip(prepared.slices).collect(),
+                        slices: prepared.slices,
                         callable: prepared.callable,
                         schema: prepared.schema,
                         rules,
-                        tools,
                         warnings,
                     });
                 }
@@ -136,7 +135,8 @@ impl CedarPolicy {
 
     /// What rules can see of each tool's input, and what they cannot.
     pub fn inputs(&self) -> Vec<ToolInputs> {
-        self.tools.iter().map(Tool::inputs).collect()
+        let tools = self.slices.tools().iter().map(|slice| &slice.subject);
+        tools.filter_map(|tool| Some(ToolInputs::of(tool.identity()?, &tool.context))).collect()
     }
 }
 
@@ -146,13 +146,9 @@ impl Policy for CedarPolicy {
     }
 
     fn decide(&self, query: &Query<'_>) -> Decision {
-        let Action::Call { tool, .. } = query.action else {
-            return denied("the policy is not about requests".to_owned(), None, Vec::new());
-        };
-        let unknown = || format!("the policy knows no tool `{}`", tool.name);
-        match self.slices.get(&tool.name) {
-            Some(slice) => slice.decide(&self.rules, query),
-            None => denied(unknown(), None, Vec::new()),
+        match self.slices.of(query.action) {
+            Ok(slice) => slice.decide(&self.rules, query),
+            Err(reason) => denied(reason, None, Vec::new()),
         }
     }
 
@@ -162,23 +158,22 @@ impl Policy for CedarPolicy {
 }
 
 struct Prepared {
-    slices: Vec<Slice>,
+    slices: Slices,
     schema: String,
     callable: HashSet<ToolIdentity>,
     findings: check::Findings,
 }
 
-fn prepare(files: &[File<'_>], rules: &[LoadedRule], facts: &[&ToolFacts], tools: &[Tool]) -> Result<Prepared, String> {
-    let types = Arc::new(Types::new()?);
-    let fragment = schema::fragment(tools)?;
+fn prepare(files: &[File<'_>], rules: &[LoadedRule], facts: &[&ToolFacts]) -> Result<Prepared, String> {
+    let types = Types::new()?;
+    let slices = Slices::new(facts, rules, &types)?;
+    let fragment = schema::fragment(slices.all().map(|slice| &slice.subject))?;
     let text = fragment.to_cedarschema().map_err(|error| error.to_string())?;
     let schema = fragment.try_into().map_err(|error: cedar_policy::SchemaError| error.to_string())?;
-    let slices = facts.iter().zip(tools).map(|(facts, tool)| Slice::new(facts, tool, rules, &types));
-    let slices = slices.collect::<Result<Vec<_>, _>>()?;
-    let check = Check { files, rules, tools, slices: &slices, types: &types, resource: &schema::resource() };
+    let check = Check { files, rules, slices: &slices, any_tool: Subject::any_tool(&types), types: &types };
     let findings = check.run(schema);
-    let callable = slices.iter().filter(|slice| slice.may_permit(rules, &findings.impossible));
-    let callable = callable.map(|slice| slice.tool().clone()).collect();
+    let callable = slices.tools().iter().filter(|slice| slice.may_permit(rules, &findings.impossible));
+    let callable = callable.filter_map(|slice| slice.subject.identity().cloned()).collect();
     Ok(Prepared { slices, schema: text, callable, findings })
 }
 
@@ -203,12 +198,12 @@ fn distinct<'a>(tools: &'a [ToolFacts], errors: &mut Vec<PolicyProblem>) -> Vec<
     distinct
 }
 
-/// By file as given, line and column; what has no place comes last.
+/// By file as given, line and column; what has no place comes last. At one place, Cedar's order differs from run to run.
 fn sort(problems: &mut [PolicyProblem], sources: &[PolicySource<'_>]) {
-    problems.sort_by_key(|problem| {
+    problems.sort_by_cached_key(|problem| {
         let place = problem.place.as_ref();
         let file = place.and_then(|place| sources.iter().position(|source| source.name == place.file));
-        (file.unwrap_or(usize::MAX), place.map(|place| (place.line, place.column)))
+        (file.unwrap_or(usize::MAX), place.map(|place| (place.line, place.column)), problem.to_string())
     });
 }
 

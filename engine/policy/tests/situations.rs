@@ -1,12 +1,12 @@
-//! Every rule in docs/policy.md is tried with the calls that stand below it.
+//! Every rule in docs/policy.md is tried with the calls, requests and secrets that stand below it.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a page that cannot be read is a failed test")]
 
 use std::time::{Duration, SystemTime};
 
 use casemate_policy::{
-    Action, Annotations, CedarPolicy, Policy, PolicySource, Principal, PrincipalParent, Query, ToolFacts, ToolIdentity,
-    ToolSource, Verdict,
+    Action, AddressClass, Annotations, CedarPolicy, Policy, PolicySource, Principal, PrincipalParent, Query,
+    RequestLine, ToolFacts, ToolIdentity, ToolSource, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -42,23 +42,26 @@ fn tools() -> Vec<ToolFacts> {
     tools
 }
 
-/// Who, when and how deep, where a row does not say otherwise: a Wednesday, 10:00 UTC.
+/// Who, when, how deep and where to, where a row does not say otherwise: a Wednesday, 10:00 UTC, the internet.
 struct Circumstances {
     principal: Principal,
     time: SystemTime,
     depth: u32,
     calls: u64,
+    address: AddressClass,
 }
 
 impl Circumstances {
     fn parse(text: &str) -> Self {
-        let mut found = Self { principal: Principal::new("agent"), time: at_hour(10), depth: 1, calls: 0 };
+        let (principal, address) = (Principal::new("agent"), AddressClass::Public);
+        let mut found = Self { principal, time: at_hour(10), depth: 1, calls: 0, address };
         for word in text.split(", ").filter(|word| !word.is_empty()) {
             let (name, value) = word.split_once(' ').unwrap_or_else(|| panic!("`{word}` says nothing"));
             match name {
                 "hour" => found.time = at_hour(value.parse().unwrap()),
                 "depth" => found.depth = value.parse().unwrap(),
                 "calls" => found.calls = value.parse().unwrap(),
+                "address" => found.address = value.parse().unwrap(),
                 "group" => found.principal = found.principal.parent(PrincipalParent::Group(value.into())),
                 "user" => found.principal = found.principal.parent(PrincipalParent::User(value.into())),
                 "team" => found.principal = found.principal.attribute("team", value),
@@ -78,7 +81,7 @@ fn at_hour(hour: u64) -> SystemTime {
 fn the_situations_on_the_page() {
     let tools = tools();
     let sections: Vec<_> = PAGE.split("\n### ").skip(1).collect();
-    assert!(sections.len() >= 10, "ten situations");
+    assert!(sections.len() >= 17, "seventeen situations");
     for section in sections {
         let title = section.lines().next().unwrap();
         let (_, rest) = section.split_once("```cedar\n").unwrap_or_else(|| panic!("{title}: no rule"));
@@ -86,27 +89,29 @@ fn the_situations_on_the_page() {
         let policy = CedarPolicy::compile(&[PolicySource { name: "rules.cedar", text }], &tools)
             .unwrap_or_else(|errors| panic!("{title}: {errors}"));
         let rows: Vec<_> = rest.lines().filter(|line| line.starts_with("| `")).collect();
-        assert!(rows.len() >= 2, "{title}: no calls");
+        assert!(rows.len() >= 2, "{title}: no rows");
         let verdicts: Vec<_> = rows.into_iter().map(|row| try_row(title, &policy, &tools, row)).collect();
         assert!(verdicts.iter().any(|verdict| verdict != "allow"), "{title}: nothing is refused");
     }
 }
 
-/// `| tool | input | circumstances | verdict |`; returns the verdict.
+/// `| tool | input | circumstances | verdict |`, `| fetch | request | … |` or `| use SECRET | request | … |`; returns the
+/// verdict.
 fn try_row(title: &str, policy: &CedarPolicy, tools: &[ToolFacts], row: &str) -> String {
     let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
-    let [tool, input, circumstances, expected] = cells[..] else { panic!("{title}: {row}") };
-    let (tool, input) = (tool.trim_matches('`'), input.trim_matches('`'));
-    let tool = tools.iter().find(|facts| facts.identity.name == tool).unwrap_or_else(|| panic!("{title}: {row}"));
-    let Circumstances { principal, time, depth, calls } = Circumstances::parse(circumstances);
-    let input: Value = serde_json::from_str(input).unwrap_or_else(|error| panic!("{title}: {row}: {error}"));
-    let decision = policy.decide(&Query {
-        principal: &principal,
-        action: Action::Call { tool: &tool.identity, input: &input },
-        time,
-        depth,
-        calls,
-    });
+    let [what, with, circumstances, expected] = cells[..] else { panic!("{title}: {row}") };
+    let (what, with) = (what.trim_matches('`'), with.trim_matches('`'));
+    let Circumstances { principal, time, depth, calls, address } = Circumstances::parse(circumstances);
+    let decide = |action| policy.decide(&Query { principal: &principal, action, time, depth, calls });
+    let decision = if what == "fetch" {
+        decide(Action::Fetch { request: &request(with), address })
+    } else if let Some(secret) = what.strip_prefix("use ") {
+        decide(Action::Use { secret, request: &request(with), address })
+    } else {
+        let tool = tools.iter().find(|facts| facts.identity.name == what).unwrap_or_else(|| panic!("{title}: {row}"));
+        let input: Value = serde_json::from_str(with).unwrap_or_else(|error| panic!("{title}: {row}: {error}"));
+        decide(Action::Call { tool: &tool.identity, input: &input })
+    };
     let found = match &decision.verdict {
         Verdict::Allow => "allow".to_owned(),
         Verdict::Ask { question } => format!("ask: {question}"),
@@ -114,4 +119,12 @@ fn try_row(title: &str, policy: &CedarPolicy, tools: &[ToolFacts], row: &str) ->
     };
     assert_eq!(found, expected, "{title}: {row}");
     found
+}
+
+/// `GET https://api.example.com/v1`.
+fn request(text: &str) -> RequestLine {
+    let (method, url) = text.split_once(' ').unwrap();
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap());
+    RequestLine::new(method, scheme.parse().unwrap(), authority, path).unwrap()
 }

@@ -1,4 +1,4 @@
-//! The context of a decision: out of a tool's input, the parts that its rules name.
+//! The context of a decision: out of a tool's input, or of a request, the parts that rules name.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,9 +6,10 @@ use cedar_policy::{Context, RestrictedExpression};
 use serde_json::{Map, Value};
 
 use super::names::{Named, Path, Root, Usage};
-use super::schema::INPUT;
+use super::request;
 use super::shape::{Fields, Presence, Shape};
-use crate::Query;
+use super::subject::INPUT;
+use crate::{Action, Query};
 
 /// The largest integer that every JSON reader has in common with `f64`.
 const MAX_SAFE: f64 = 9_007_199_254_740_992.0;
@@ -86,18 +87,10 @@ impl Wanted {
         Self { fields: wanted.collect() }
     }
 
-    pub(super) fn context(&self, query: &Query<'_>, input: &Value) -> Result<Context, Unfit> {
+    pub(super) fn context(&self, query: &Query<'_>) -> Result<Context, Unfit> {
         let mut pairs = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
-            let value = match field.name.as_str() {
-                INPUT => field.value(Some(input)),
-                "time" => time(query.time).map(Some).map_err(Unfit::here),
-                "depth" => Ok(Some(RestrictedExpression::new_long(i64::from(query.depth)))),
-                // More than that many calls are as many.
-                "calls" => Ok(Some(RestrictedExpression::new_long(i64::try_from(query.calls).unwrap_or(i64::MAX)))),
-                _ => Ok(None),
-            };
-            if let Some(value) = value.map_err(|unfit| unfit.below(&field.name))? {
+            if let Some(value) = field.value_in(query).map_err(|unfit| unfit.below(&field.name))? {
                 pairs.push((field.name.clone(), value));
             }
         }
@@ -111,6 +104,20 @@ impl Wanted {
 }
 
 impl WantedField {
+    fn value_in(&self, query: &Query<'_>) -> Result<Option<RestrictedExpression>, Unfit> {
+        match (self.name.as_str(), query.action) {
+            ("time", _) => time(query.time).map(Some).map_err(Unfit::here),
+            ("depth", _) => Ok(Some(RestrictedExpression::new_long(i64::from(query.depth)))),
+            // More than that many calls are as many.
+            ("calls", _) => Ok(Some(RestrictedExpression::new_long(i64::try_from(query.calls).unwrap_or(i64::MAX)))),
+            (INPUT, Action::Call { input, .. }) => self.value(Some(input)),
+            (_, Action::Call { .. }) => Ok(None),
+            (name, Action::Fetch { request, address } | Action::Use { request, address, .. }) => {
+                self.value(request::read(name, request, address).as_ref())
+            }
+        }
+    }
+
     fn value(&self, json: Option<&Value>) -> Result<Option<RestrictedExpression>, Unfit> {
         present(json, self.presence)?
             .map(|json| match &self.part {

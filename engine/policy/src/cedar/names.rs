@@ -34,6 +34,11 @@ impl Path {
         longer
     }
 
+    /// The first so many steps.
+    pub(super) fn cut(&self, length: usize) -> Self {
+        Self { root: self.root, steps: self.steps.iter().take(length).cloned().collect() }
+    }
+
     /// Whether one of the two contains the other.
     pub(super) fn touches(&self, root: Root, steps: &[String]) -> bool {
         self.root == root && self.steps.iter().zip(steps).all(|(one, other)| one == other)
@@ -45,6 +50,13 @@ impl Path {
         let (first, rest) = tokens.split_first()?;
         let (path, length) = Self::at(text, first, rest)?;
         (length == rest.len()).then_some(path)
+    }
+
+    /// The longest path that a piece of policy text begins with.
+    pub(super) fn parse_start(text: &str) -> Option<Self> {
+        let tokens = tokens(text);
+        let (first, rest) = tokens.split_first()?;
+        Self::at(text, first, rest).map(|(path, _)| path)
     }
 
     /// The longest path that begins with `first`, and how many of the tokens after it belong to it.

@@ -3,7 +3,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::shape::Hidden;
-use crate::ToolIdentity;
+use crate::{GrantError, ToolIdentity};
 
 /// Everything that is wrong with a set of policy files; one problem per line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -103,6 +103,18 @@ pub enum PolicyFault {
         /// The tool whose calls lack it, where that is not every tool that the rule is about.
         tool: Option<String>,
     },
+    /// An attribute of calls of tools, in a rule that is about more.
+    #[error("only tools have `{path}`")]
+    ToolsOnly {
+        /// The attribute.
+        path: String,
+    },
+    /// An attribute of requests, in a rule that is about calls of tools too.
+    #[error("only requests have `{path}`")]
+    RequestsOnly {
+        /// The attribute.
+        path: String,
+    },
     /// A part of an input that has no Cedar type.
     #[error("rules cannot see `{path}` of the tool `{tool}`, because {why}")]
     Hidden {
@@ -125,6 +137,15 @@ pub enum PolicyFault {
         /// Its name in the rule.
         name: String,
     },
+    /// A rule names a host in a form that no request has.
+    #[error("no request has the host `{name}`")]
+    ImpossibleHost {
+        /// What was written.
+        name: String,
+    },
+    /// A rule names a secret that cannot be granted.
+    #[error(transparent)]
+    ImpossibleSecret(GrantError),
     /// Only what forbids can ask.
     #[error("`@approval` belongs on a `forbid`")]
     ApprovalOnPermit,

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use cedar_policy::{
-    ActionConstraint, Effect, EntityTypeName, EntityUid, ParseErrors, Policy, PolicyId, PrincipalConstraint,
-    ResourceConstraint,
+    ActionConstraint, Effect, EntityTypeName, ParseErrors, Policy, PolicyId, PrincipalConstraint, ResourceConstraint,
 };
 use miette::Diagnostic;
 
 use super::names::{Named, named};
 use super::problem::{Place, PolicyFault, PolicyProblem};
+use super::subject::Subject;
 use super::text::{File, Token, TokenKind, tokens};
 use crate::Rule;
 
@@ -43,19 +43,23 @@ impl LoadedRule {
         self.policy.effect() == Effect::Permit
     }
 
-    /// Whether its head leaves room for calls of the tool with that action and resource.
-    pub(super) fn is_about(&self, group: &EntityUid, action: &EntityUid, resource: &EntityUid) -> bool {
+    /// Whether its head leaves room for that subject.
+    pub(super) fn is_about(&self, subject: &Subject) -> bool {
         let action = match self.policy.action_constraint() {
             ActionConstraint::Any => true,
-            ActionConstraint::Eq(only) => only == *action,
-            ActionConstraint::In(any) => any.contains(action) || any.contains(group),
+            ActionConstraint::Eq(only) => only == subject.action,
+            ActionConstraint::In(any) => {
+                any.iter().any(|one| *one == subject.action || Some(one) == subject.group.as_ref())
+            }
         };
         action
             && match self.policy.resource_constraint() {
-                ResourceConstraint::Eq(only) | ResourceConstraint::In(only) | ResourceConstraint::IsIn(_, only) => {
-                    only == *resource
+                ResourceConstraint::Any => true,
+                ResourceConstraint::Is(only) => only == subject.resource_type,
+                ResourceConstraint::Eq(only) | ResourceConstraint::In(only) => subject.may_be_on(&only),
+                ResourceConstraint::IsIn(resource_type, only) => {
+                    resource_type == subject.resource_type && subject.may_be_on(&only)
                 }
-                ResourceConstraint::Any | ResourceConstraint::Is(_) => true,
             }
     }
 

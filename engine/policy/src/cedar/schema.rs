@@ -1,4 +1,4 @@
-//! The Cedar schema that rules are validated against: one action for each tool.
+//! The Cedar schema that rules are validated against: one action for each subject.
 
 use std::fmt;
 
@@ -7,49 +7,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::names::{Path, Root};
-use super::shape::{self, Field, Fields, Hidden, Presence, Shape};
-use crate::{Annotations, ToolFacts, ToolIdentity, ToolSource};
-
-/// The action that every tool's own is in.
-pub(super) const CALL: &str = "call";
-/// The attribute of the context that holds the tool's input.
-pub(super) const INPUT: &str = "input";
-
-/// What a tool's rules can see.
-#[derive(Debug)]
-pub(super) struct Tool {
-    pub(super) identity: ToolIdentity,
-    pub(super) context: Fields,
-}
-
-impl Tool {
-    pub(super) fn new(facts: &ToolFacts) -> Self {
-        let input = shape::read(&facts.input_schema);
-        let context = [
-            (INPUT, input),
-            ("time", Field::required(Shape::Datetime)),
-            ("depth", Field::required(Shape::Long)),
-            ("calls", Field::required(Shape::Long)),
-        ];
-        let context = context.into_iter().map(|(name, field)| (name.to_owned(), field)).collect();
-        Self { identity: facts.identity.clone(), context }
-    }
-
-    /// What every tool has in common.
-    pub(super) fn of_any_input() -> Self {
-        let identity = ToolIdentity { name: String::new(), source: ToolSource::Closure };
-        Self::new(&ToolFacts { identity, annotations: Annotations::default(), input_schema: Value::Bool(true) })
-    }
-
-    /// What rules can see of its input, and what they cannot.
-    pub(super) fn inputs(&self) -> ToolInputs {
-        let mut inputs = ToolInputs { tool: self.identity.clone(), visible: Vec::new(), hidden: Vec::new() };
-        if let Some(input) = self.context.get(INPUT) {
-            list(&mut inputs, &Path::new(Root::Context, [INPUT]), input);
-        }
-        inputs
-    }
-}
+use super::shape::{Field, Fields, Hidden, Presence, Shape};
+use super::subject::{CALL, INPUT, Subject, TOOL_ATTRIBUTES};
+use crate::ToolIdentity;
 
 /// The input of one tool, as rules see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -80,6 +40,16 @@ pub struct HiddenInput {
     pub path: String,
     /// Why not.
     pub why: Hidden,
+}
+
+impl ToolInputs {
+    pub(super) fn of(tool: &ToolIdentity, context: &Fields) -> Self {
+        let mut inputs = Self { tool: tool.clone(), visible: Vec::new(), hidden: Vec::new() };
+        if let Some(input) = context.get(INPUT) {
+            list(&mut inputs, &Path::new(Root::Context, [INPUT]), input);
+        }
+        inputs
+    }
 }
 
 fn list(inputs: &mut ToolInputs, path: &Path, field: &Field) {
@@ -121,28 +91,25 @@ impl fmt::Display for Shape {
     }
 }
 
-/// The attributes of a tool as a resource.
-pub(super) fn resource() -> Fields {
-    let texts = ["name", "source"].map(|name| (name.to_owned(), Field::required(Shape::String)));
-    let hints = ["read_only", "idempotent", "destructive", "open_world"];
-    let hints = hints.map(|name| (name.to_owned(), Field::required(Shape::Bool)));
-    texts.into_iter().chain(hints).collect()
+/// The schema of the rules about these.
+pub(super) fn fragment<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> Result<SchemaFragment, String> {
+    SchemaFragment::from_json_value(document(subjects)).map_err(|error| error.to_string())
 }
 
-/// The schema of the rules for these tools.
-pub(super) fn fragment(tools: &[Tool]) -> Result<SchemaFragment, String> {
-    SchemaFragment::from_json_value(document(tools)).map_err(|error| error.to_string())
-}
-
-fn document(tools: &[Tool]) -> Value {
+fn document<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> Value {
     let mut actions = Map::new();
     actions.insert(CALL.to_owned(), json!({}));
-    for tool in tools {
+    for subject in subjects {
+        let groups: Vec<_> = subject.group.iter().map(|group| json!({"id": group.id().unescaped()})).collect();
         let action = json!({
-            "memberOf": [{"id": CALL}],
-            "appliesTo": {"principalTypes": ["Sandbox"], "resourceTypes": ["Tool"], "context": record(&tool.context)},
+            "memberOf": groups,
+            "appliesTo": {
+                "principalTypes": ["Sandbox"],
+                "resourceTypes": [subject.resource_type.to_string()],
+                "context": record(&subject.context),
+            },
         });
-        actions.insert(action_id(&tool.identity.name), action);
+        actions.insert(subject.action.id().unescaped().to_owned(), action);
     }
     json!({"": {
         "entityTypes": {
@@ -150,7 +117,9 @@ fn document(tools: &[Tool]) -> Value {
             "Tenant": {},
             "Group": {},
             "Sandbox": {"memberOfTypes": ["User", "Tenant", "Group"], "tags": {"type": "String"}},
-            "Tool": {"shape": record(&resource())},
+            "Tool": {"shape": record(&TOOL_ATTRIBUTES)},
+            "Host": {},
+            "Secret": {},
         },
         "actions": actions,
     }})
@@ -182,17 +151,14 @@ fn cedar_type(shape: &Shape) -> Value {
     }
 }
 
-/// The id of a tool's own action.
-pub(super) fn action_id(tool: &str) -> String {
-    format!("{CALL}:{tool}")
-}
-
 /// The types of entities.
 #[derive(Clone, Debug)]
 pub(super) struct Types {
     pub(super) action: EntityTypeName,
     pub(super) sandbox: EntityTypeName,
     pub(super) tool: EntityTypeName,
+    pub(super) host: EntityTypeName,
+    pub(super) secret: EntityTypeName,
     pub(super) user: EntityTypeName,
     pub(super) tenant: EntityTypeName,
     pub(super) group: EntityTypeName,
@@ -205,6 +171,8 @@ impl Types {
             action: name("Action")?,
             sandbox: name("Sandbox")?,
             tool: name("Tool")?,
+            host: name("Host")?,
+            secret: name("Secret")?,
             user: name("User")?,
             tenant: name("Tenant")?,
             group: name("Group")?,

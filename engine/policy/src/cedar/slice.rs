@@ -1,6 +1,7 @@
-//! The rules about one tool, ready to decide.
+//! The rules about one subject, ready to decide.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use cedar_policy::{
@@ -10,16 +11,66 @@ use cedar_policy::{
 use super::context::{Unfit, Wanted};
 use super::names::Root;
 use super::rules::{LoadedRule, one_line};
-use super::schema::{CALL, Tool, Types, action_id, uid};
-use crate::{Action, Decision, Principal, PrincipalParent, Query, Rule, ToolFacts, ToolIdentity, Verdict};
+use super::schema::{Types, uid};
+use super::subject::Subject;
+use crate::{Action, Decision, Principal, PrincipalParent, Query, Rule, ToolFacts, Verdict};
+
+/// All there are.
+#[derive(Debug)]
+pub(super) struct Slices {
+    tools: Vec<Slice>,
+    /// Where each tool stands, by its own name.
+    places: HashMap<String, usize>,
+    requests: Slice,
+    secrets: Slice,
+}
+
+impl Slices {
+    pub(super) fn new(tools: &[&ToolFacts], rules: &[LoadedRule], types: &Types) -> Result<Self, String> {
+        let types = Arc::new(types.clone());
+        let slice = |subject| Slice::new(subject, rules, &types);
+        let names = tools.iter().map(|facts| facts.identity.name.clone());
+        Ok(Self {
+            places: names.enumerate().map(|(place, name)| (name, place)).collect(),
+            tools: tools.iter().map(|facts| slice(Subject::tool(facts, &types))).collect::<Result<_, _>>()?,
+            requests: slice(Subject::requests(&types))?,
+            secrets: slice(Subject::secrets(&types))?,
+        })
+    }
+
+    /// In the order in which tools were given.
+    pub(super) fn tools(&self) -> &[Slice] {
+        &self.tools
+    }
+
+    /// Those of tools first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Slice> {
+        self.tools.iter().chain([&self.requests, &self.secrets])
+    }
+
+    /// The one that decides on the action, or why there is none.
+    pub(super) fn of(&self, action: Action<'_>) -> Result<&Slice, String> {
+        let tool = match action {
+            Action::Call { tool, .. } => tool,
+            Action::Fetch { .. } => return Ok(&self.requests),
+            Action::Use { .. } => return Ok(&self.secrets),
+        };
+        let slice = self.places.get(&tool.name).and_then(|place| self.tools.get(*place));
+        match slice.and_then(|slice| slice.subject.identity().map(|known| (slice, known))) {
+            None => Err(format!("the policy knows no tool `{}`", tool.name)),
+            Some((_, known)) if known.source != tool.source => {
+                Err(format!("the policy is about {known}, and this is {tool}"))
+            }
+            Some((slice, _)) => Ok(slice),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Slice {
-    tool: ToolIdentity,
+    pub(super) subject: Subject,
     types: Arc<Types>,
-    action: EntityUid,
-    resource: EntityUid,
-    /// The tool and its action.
+    /// What is known of the subject beforehand.
     entities: Entities,
     /// Indices of the rules, in the order of the files.
     rules: Vec<usize>,
@@ -30,32 +81,21 @@ pub(super) struct Slice {
 }
 
 impl Slice {
-    pub(super) fn new(
-        facts: &ToolFacts,
-        tool: &Tool,
-        rules: &[LoadedRule],
-        types: &Arc<Types>,
-    ) -> Result<Self, String> {
-        let name = &facts.identity.name;
-        let group = uid(&types.action, CALL);
-        let (action, resource) = (uid(&types.action, &action_id(name)), uid(&types.tool, name));
-        let about: Vec<_> =
-            rules.iter().enumerate().filter(|(_, rule)| rule.is_about(&group, &action, &resource)).collect();
+    pub(super) fn new(subject: Subject, rules: &[LoadedRule], types: &Arc<Types>) -> Result<Self, String> {
+        let about: Vec<_> = rules.iter().enumerate().filter(|(_, rule)| rule.is_about(&subject)).collect();
         let set = |rules: &mut dyn Iterator<Item = &LoadedRule>| {
             PolicySet::from_policies(rules.map(|rule| rule.policy.clone())).map_err(|error| error.to_string())
         };
         let asks = about.iter().any(|(_, rule)| rule.approval.is_some());
         let mut permits = about.iter().map(|(_, rule)| *rule).filter(|rule| rule.is_permit());
         Ok(Self {
-            tool: facts.identity.clone(),
             types: Arc::clone(types),
-            entities: entities(facts, &action, group, &resource).map_err(|error| error.to_string())?,
+            entities: subject.entities().map_err(|error| error.to_string())?,
             rules: about.iter().map(|(index, _)| *index).collect(),
-            wanted: Wanted::new(&tool.context, about.iter().flat_map(|(_, rule)| &rule.named)),
+            wanted: Wanted::new(&subject.context, about.iter().flat_map(|(_, rule)| &rule.named)),
             all: set(&mut about.iter().map(|(_, rule)| *rule))?,
             permits: asks.then(|| set(&mut permits)).transpose()?,
-            action,
-            resource,
+            subject,
         })
     }
 
@@ -65,10 +105,6 @@ impl Slice {
 
     pub(super) fn rules(&self) -> impl Iterator<Item = usize> {
         self.rules.iter().copied()
-    }
-
-    pub(super) fn tool(&self) -> &ToolIdentity {
-        &self.tool
     }
 
     /// Whether some input may be allowed or asked about, given the rules that never match.
@@ -84,45 +120,35 @@ impl Slice {
             .any(|index| rules.get(index).is_some_and(LoadedRule::is_permit))
     }
 
-    /// The rule that would permit every call of this tool.
-    pub(super) fn permit_line(&self) -> String {
-        format!("permit(principal, action == {}, resource);", self.action)
-    }
-
     pub(super) fn decide(&self, rules: &[LoadedRule], query: &Query<'_>) -> Decision {
-        let Action::Call { tool, input } = query.action else {
-            return denied("the policy is not about this".to_owned(), None, Vec::new());
-        };
-        if tool.source != self.tool.source {
-            let reason = format!("the policy is about {}, and this is {}", self.tool, tool);
-            return denied(reason, None, Vec::new());
-        }
-        let context = match self.wanted.context(query, input) {
+        let context = match self.wanted.context(query) {
             Ok(context) => context,
             Err(unfit) => return self.unfit(rules, &unfit),
         };
-        match self.authorize(rules, query.principal, context) {
+        match self.authorize(rules, query, context) {
             Ok(decision) => decision,
             Err(message) => denied(format!("the rules could not be evaluated: {message}"), None, Vec::new()),
         }
     }
 
-    fn authorize(&self, rules: &[LoadedRule], principal: &Principal, context: Context) -> Result<Decision, String> {
-        let (principal, entity) = self.principal(principal)?;
+    fn authorize(&self, rules: &[LoadedRule], query: &Query<'_>, context: Context) -> Result<Decision, String> {
+        let (principal, entity) = self.principal(query.principal)?;
+        let resource = self.subject.resource(query.action);
+        let not_permitted = || self.not_permitted(query.action, &resource);
         let entities = self.entities.clone().add_entities([entity], None).map_err(|error| error.to_string())?;
-        let request = Request::new(principal, self.action.clone(), self.resource.clone(), context, None)
+        let request = Request::new(principal, self.subject.action.clone(), resource.clone(), context, None)
             .map_err(|error| error.to_string())?;
         let ask = |set| Authorizer::new().is_authorized(&request, set, &entities);
         let response = ask(&self.all);
         let fired = determining(rules, &response);
-        if let Some(decision) = self.errors(rules, &response) {
+        if let Some(decision) = errors(rules, query.action, &response) {
             return Ok(decision);
         }
         if response.decision() == cedar_policy::Decision::Allow {
             return Ok(Decision { verdict: Verdict::Allow, rules: names(&fired) });
         }
         if fired.is_empty() {
-            return Ok(self.not_permitted());
+            return Ok(not_permitted());
         }
         let final_forbids: Vec<_> = fired.iter().copied().filter(|rule| rule.approval.is_none()).collect();
         if !final_forbids.is_empty() {
@@ -133,7 +159,7 @@ impl Slice {
         Ok(if permitted {
             Decision { verdict: Verdict::Ask { question: question(&fired) }, rules: names(&fired) }
         } else {
-            self.not_permitted()
+            not_permitted()
         })
     }
 
@@ -150,25 +176,6 @@ impl Slice {
         Ok((id, entity))
     }
 
-    /// A rule that cannot be evaluated might have been a forbid that fires.
-    fn errors(&self, rules: &[LoadedRule], response: &Response) -> Option<Decision> {
-        let mut failed: Vec<_> = response
-            .diagnostics()
-            .errors()
-            .map(|error| match error {
-                cedar_policy::AuthorizationError::PolicyEvaluationError(error) => {
-                    (index(error.policy_id()), one_line(&error.inner().to_string()))
-                }
-            })
-            .collect();
-        failed.sort();
-        let (first, message) = failed.first()?;
-        let found: Vec<_> = failed.iter().filter_map(|(index, _)| rules.get((*index)?)).collect();
-        let name = first.and_then(|index| rules.get(index)).map_or("", |rule| &rule.rule.id);
-        let reason = format!("rule `{name}` could not be evaluated for `{}`: {message}", self.tool.name);
-        Some(denied(reason, None, names(&found)))
-    }
-
     fn unfit(&self, rules: &[LoadedRule], unfit: &Unfit) -> Decision {
         let about = self.rules.iter().filter_map(|index| rules.get(*index));
         let naming: Vec<_> = about
@@ -179,36 +186,47 @@ impl Slice {
         denied(reason, None, names(&naming))
     }
 
-    fn not_permitted(&self) -> Decision {
-        let reason = format!("no rule permits `{}` with this input", self.tool.name);
-        denied(reason, Some(self.permit_line()), Vec::new())
+    fn not_permitted(&self, action: Action<'_>, resource: &EntityUid) -> Decision {
+        let input = if matches!(action, Action::Call { .. }) { " with this input" } else { "" };
+        let reason = format!("no rule permits {}{input}", Attempt(action));
+        denied(reason, Some(self.subject.permit_line(Some(resource))), Vec::new())
+    }
+}
+
+/// A rule that cannot be evaluated might have been a forbid that fires.
+fn errors(rules: &[LoadedRule], action: Action<'_>, response: &Response) -> Option<Decision> {
+    let mut failed: Vec<_> = response
+        .diagnostics()
+        .errors()
+        .map(|error| match error {
+            cedar_policy::AuthorizationError::PolicyEvaluationError(error) => {
+                (index(error.policy_id()), one_line(&error.inner().to_string()))
+            }
+        })
+        .collect();
+    failed.sort();
+    let (first, message) = failed.first()?;
+    let found: Vec<_> = failed.iter().filter_map(|(index, _)| rules.get((*index)?)).collect();
+    let name = first.and_then(|index| rules.get(index)).map_or("", |rule| &rule.rule.id);
+    let reason = format!("rule `{name}` could not be evaluated for {}: {message}", Attempt(action));
+    Some(denied(reason, None, names(&found)))
+}
+
+/// An action as denials name it.
+struct Attempt<'a>(Action<'a>);
+
+impl fmt::Display for Attempt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Action::Call { tool, .. } => write!(f, "`{}`", tool.name),
+            Action::Fetch { request, .. } => write!(f, "`{request}`"),
+            Action::Use { secret, request, .. } => write!(f, "`{secret}` in `{request}`"),
+        }
     }
 }
 
 pub(super) fn denied(reason: String, remedy: Option<String>, rules: Vec<Rule>) -> Decision {
     Decision { verdict: Verdict::Deny { reason, remedy }, rules }
-}
-
-fn entities(
-    facts: &ToolFacts,
-    action: &EntityUid,
-    group: EntityUid,
-    resource: &EntityUid,
-) -> Result<Entities, Box<dyn std::error::Error>> {
-    let text = |name: &str, value: String| (name.to_owned(), RestrictedExpression::new_string(value));
-    let flag = |name: &str, value| (name.to_owned(), RestrictedExpression::new_bool(value));
-    let hints = facts.annotations;
-    let attributes = [
-        text("name", facts.identity.name.clone()),
-        text("source", facts.identity.source.to_string()),
-        flag("read_only", hints.read_only),
-        flag("idempotent", hints.idempotent),
-        flag("destructive", hints.destructive),
-        flag("open_world", hints.open_world),
-    ];
-    let tool = Entity::new_with_tags(resource.clone(), attributes, [], [])?;
-    let action = Entity::new_with_tags(action.clone(), [], [group.clone()], [])?;
-    Ok(Entities::from_entities([tool, action, Entity::with_uid(group)], None)?)
 }
 
 /// The rules that Cedar names for its decision, in the order of the files.

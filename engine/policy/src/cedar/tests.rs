@@ -1,3 +1,5 @@
+mod requests;
+
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
@@ -111,8 +113,10 @@ fn a_misspelt_attribute_where_no_tool_is_in_scope() {
     let text = "permit(principal, action, resource)\nwhen { context.inptu.amount > 3 && context.depth < 2 };";
     let errors = CedarPolicy::compile(&[PolicySource { name: "rules.cedar", text }], &[]).unwrap_err();
     assert_eq!(errors.to_string(), "rules.cedar:2:8: unknown attribute `context.inptu`: did you mean `input`?");
-    let text = "permit(principal, action, resource) when { context.input.anything > 3 && resource.read_only };";
-    assert!(CedarPolicy::compile(&[PolicySource { name: "rules.cedar", text }], &[]).is_ok());
+    let text = "permit(principal, action in Action::\"call\", resource)\n\
+                when { context.input.anything > 3 && context has input.more && resource.read_only };";
+    let policy = CedarPolicy::compile(&[PolicySource { name: "rules.cedar", text }], &[]).unwrap();
+    assert_eq!(policy.warnings(), []);
 }
 
 #[test]
@@ -201,7 +205,7 @@ fn mistakes_in_the_words_of_cedar() {
     errors(
         "permit(principal, action, resource) when { context.input.amount < 3 };",
         &["rules.cedar:1:44: unknown attribute `context.input.amount` of the tool `read_file`: ask first: \
-           `context.input has amount && …`, or name in the head the tools that have it"],
+           `context has input.amount && …`, or name in the head the tools that have it"],
     );
 }
 
@@ -478,6 +482,8 @@ fn tools_that_no_input_gets_past_the_rules() {
     could_allow("permit(principal, action, resource); @approval(\"?\") forbid(principal, action, resource);", true);
     could_allow("permit(principal, action, resource); forbid(principal in User::\"a\", action, resource);", true);
     could_allow("permit(principal, action, resource) when { resource has name && false };", false);
+    could_allow("permit(principal, action in [Action::\"fetch\", Action::\"use\"], resource);", false);
+    could_allow("permit(principal, action, resource); forbid(principal, action, resource is Host);", true);
 }
 
 #[test]
@@ -538,7 +544,9 @@ fn what_rules_can_see() {
 fn the_schema_is_cedar() {
     let policy = compile("");
     assert!(cedar_policy::Schema::from_cedarschema_str(policy.schema()).is_ok(), "{}", policy.schema());
-    assert!(policy.schema().contains("action \"call:refund\" in [Action::\"call\"]"), "{}", policy.schema());
+    for action in ["\"call:refund\" in [Action::\"call\"]", "\"fetch\" appliesTo", "\"use\" appliesTo"] {
+        assert!(policy.schema().contains(&format!("action {action}")), "{}", policy.schema());
+    }
 }
 
 #[test]
