@@ -212,3 +212,66 @@ fn a_redirect_is_followed_only_where_the_tool_may_go() {
     assert!(error.starts_with("failed: the server redirected to"), "{error}");
     assert!(elsewhere.seen().is_empty());
 }
+
+/// Figma's REST API, as its makers publish it.
+const FIGMA: &str = include_str!("../../engine/fixtures/figma/figma.yaml");
+
+#[test]
+fn a_document_of_a_real_service_becomes_tools() {
+    let server = Server::start(|request| {
+        let request =
+            (request.method.as_str(), request.target.as_str(), request.text(), request.header("x-figma-token"));
+        match request {
+            (
+                "GET",
+                "/v1/images/aB3%2Fx?ids=1%3A2%2C1%3A3&scale=1.5&format=svg&contents_only=false",
+                empty,
+                Some(CANARY),
+            ) if empty.is_empty() => json_reply(r#"{"err":null,"images":{"1:2":"https://example.com/1"}}"#),
+            ("POST", "/v1/files/aB3/comments", text, Some(CANARY))
+                if text
+                    == r#"{"message":"Größer, bitte","client_meta":{"node_id":"1:2","node_offset":{"x":10,"y":-0.5}}}"# =>
+            {
+                json_reply(r#"{"id":"7","message":"Größer, bitte"}"#)
+            }
+            (
+                "DELETE",
+                "/v1/files/aB3/comments/77/reactions?emoji=%3A%2B1%3A%3Askin-tone-2%3A",
+                empty,
+                Some(CANARY),
+            ) if empty.is_empty() => json_reply(r#"{"status":200,"error":false}"#),
+            other => Reply::new(400, &[], format!("{other:?}")),
+        }
+    });
+    let declared = format!(
+        "url = '{}'\n[auth]\ntype = 'api-key'\nsecret = 'STRIPE_KEY'\nheader = 'X-Figma-Token'\n\
+         [openapi]\nfile = 'figma.yaml'\nprefix = 'figma-'\n",
+        server.url("")
+    );
+    let declaration = Declaration::from_toml(&declared).unwrap();
+    assert_eq!(declaration.document(), Some(std::path::Path::new("figma.yaml")));
+    let found = declaration.tools(FIGMA).unwrap();
+    assert_eq!((found.tools.len(), found.left_out.as_slice()), (54, [].as_slice()));
+    let tools: Vec<Tool> = found.tools.into_iter().map(Tool::from).collect();
+    let gate = Gate::builder().secrets(secrets()).build();
+    let call = |name: &str, input: &Value| {
+        let tool = tools.iter().find(|tool| tool.name() == name).unwrap();
+        called(tool.clone(), input, &gate)
+    };
+    let input = json!({"file_key": "aB3/x", "ids": "1:2,1:3", "scale": 1.5, "format": "svg", "contents_only": false});
+    let images = call("figma-getImages", &input).unwrap();
+    assert_eq!(images["body"]["images"]["1:2"], "https://example.com/1");
+    let message =
+        json!({"message": "Größer, bitte", "client_meta": {"node_id": "1:2", "node_offset": {"x": 10, "y": -0.5}}});
+    let comment = call("figma-postComment", &json!({"file_key": "aB3", "body": message})).unwrap();
+    assert_eq!(comment["body"]["id"], "7");
+    let reaction = json!({"file_key": "aB3", "comment_id": "77", "emoji": ":+1::skin-tone-2:"});
+    assert_eq!(call("figma-deleteCommentReaction", &reaction).unwrap()["status"], 200);
+    let error = call("figma-getImages", &json!({"file_key": "aB3", "ids": "1:2", "fileKey": "x"})).unwrap_err();
+    assert_eq!(error, "invalid-input: unknown field `fileKey`");
+    assert_eq!(server.seen().len(), 3);
+}
+
+fn json_reply(body: &str) -> Reply {
+    Reply::new(200, &[("content-type", "application/json")], body)
+}

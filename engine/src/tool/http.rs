@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use casemate_policy::{AddressClass, GrantError, Grants, HostGrant, Origin, RequestError, Scheme, ToolSource};
 use http::header::HeaderName;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use url::Url;
 
 use declaration::{Auth, Form, KeyPlace};
@@ -272,13 +272,14 @@ impl Declaration {
         }
     }
 
-    /// The tools of the document that it is about, which is given as JSON.
-    pub fn tools(&self, document: &Value) -> Result<OpenApiTools, HttpToolError> {
+    /// The tools of the document that it is about, which is given as text: JSON or YAML.
+    pub fn tools(&self, document: &str) -> Result<OpenApiTools, HttpToolError> {
         let Form::OpenApi { operations, prefix, .. } = &self.form else {
             return Err(HttpToolError::Document { why: "the declaration is about no OpenAPI document".to_owned() });
         };
-        let found = openapi::operations(document, operations.as_deref());
-        let found = found.map_err(|error| HttpToolError::Document { why: error.to_string() })?;
+        let wrong = |why| HttpToolError::Document { why };
+        let document = openapi::read::read(document).map_err(wrong)?;
+        let found = openapi::operations(&document, operations.as_deref()).map_err(|error| wrong(error.to_string()))?;
         let tools = found.operations.into_iter().map(|listed| {
             let tool = self.endpoint(&format!("{prefix}{}", listed.name), Some(listed.operation))?;
             Ok(tool.description(listed.description))

@@ -5,6 +5,7 @@
 mod document;
 mod input;
 mod names;
+pub(crate) mod read;
 mod schema;
 
 use std::collections::{HashMap, HashSet};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::operation::Operation;
 use super::path::PathTemplate;
-use super::request::{is_json, method};
+use super::request::{self, is_json, method};
 use document::{resolved, text};
 use input::Input;
 use names::Names;
@@ -80,12 +81,14 @@ pub(crate) fn operations(document: &Value, only: Option<&[String]>) -> Result<Op
 }
 
 fn check_version(document: &Value) -> Result<(), OpenApiError> {
-    let version = document.get("openapi").or_else(|| document.get("swagger")).and_then(Value::as_str);
+    let version = document.get("openapi").or_else(|| document.get("swagger"));
+    // Without quotes, YAML makes a number of `2.0`.
+    let version = version.filter(|version| version.is_string() || version.is_number()).map(request::text);
     let version = version.ok_or(OpenApiError::NoVersion)?;
     if version.starts_with("3.0") || version.starts_with("3.1") {
         Ok(())
     } else {
-        Err(OpenApiError::UnknownVersion { version: version.to_owned() })
+        Err(OpenApiError::UnknownVersion { version })
     }
 }
 
@@ -216,7 +219,10 @@ fn success_schema<'a>(document: &'a Value, operation: &'a Value) -> Option<&'a V
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::super::request::shown;
+    use super::read::read;
     use super::*;
 
     #[allow(clippy::needless_pass_by_value, reason = "rows read better")]
@@ -405,9 +411,11 @@ mod tests {
         let unknown = |version: &str| Err(OpenApiError::UnknownVersion { version: version.to_owned() });
         assert_eq!(operations(&json!({"swagger": "2.0"}), None), unknown("2.0"));
         assert_eq!(operations(&json!({"openapi": "4.0.0"}), None), unknown("4.0.0"));
+        assert_eq!(operations(&json!({"swagger": 2.0}), None), unknown("2.0"));
         assert_eq!(operations(&json!({"paths": {}}), None), Err(OpenApiError::NoVersion));
         let empty = OpenApi { server: None, operations: vec![], left_out: vec![] };
-        assert_eq!(operations(&json!({"openapi": "3.1.1"}), None), Ok(empty));
+        assert_eq!(operations(&json!({"openapi": "3.1.1"}), None), Ok(empty.clone()));
+        assert_eq!(operations(&json!({"openapi": 3.1}), None), Ok(empty));
     }
 
     #[test]
@@ -429,73 +437,85 @@ mod tests {
         );
     }
 
-    fn twilio() -> OpenApi {
-        let text = include_str!("../../../fixture/twilio_marketplace_v1.json");
-        operations(&serde_json::from_str(text).expect("JSON"), None).expect("a document")
+    static FIGMA: LazyLock<OpenApi> = LazyLock::new(|| {
+        let document = read(include_str!("../../../fixtures/figma/figma.yaml")).expect("YAML");
+        operations(&document, None).expect("a document")
+    });
+
+    fn figma(name: &str) -> &'static Operation {
+        &FIGMA.operations.iter().find(|listed| listed.name == name).expect(name).operation
     }
 
     #[test]
     fn a_real_document_is_offered_in_full() {
-        let twilio = twilio();
-        assert_eq!(twilio.server.as_deref(), Some("https://marketplace.twilio.com"));
-        assert_eq!((twilio.operations.len(), twilio.left_out), (18, vec![]));
-        let read_only = twilio.operations.iter().filter(|listed| listed.operation.is_read_only()).count();
-        let idempotent = twilio.operations.iter().filter(|listed| listed.operation.is_idempotent()).count();
-        assert_eq!((read_only, idempotent), (10, 11));
+        assert_eq!(FIGMA.server.as_deref(), Some("https://api.figma.com"));
+        assert_eq!((FIGMA.operations.len(), &FIGMA.left_out), (54, &vec![]));
+        let read_only = FIGMA.operations.iter().filter(|listed| listed.operation.is_read_only()).count();
+        let idempotent = FIGMA.operations.iter().filter(|listed| listed.operation.is_idempotent()).count();
+        assert_eq!((read_only, idempotent), (42, 48));
+        let without_body = |listed: &&Listed| listed.operation.output_schema()["properties"]["body"] == json!({});
+        let without_body: Vec<_> = FIGMA.operations.iter().filter(without_body).map(|listed| &*listed.name).collect();
+        assert_eq!(without_body, ["deleteDevResource"]);
     }
 
     #[track_caller]
     #[allow(clippy::needless_pass_by_value, reason = "rows read better")]
-    fn twilio_asks(name: &str, input: Value, expected: &str) {
-        let twilio = twilio();
-        let listed = twilio.operations.iter().find(|listed| listed.name == name).expect(name);
-        assert_eq!(shown(&listed.operation.prepare(&input).expect("a request")), expected);
+    fn figma_asks(name: &str, input: Value, expected: &str) {
+        assert_eq!(shown(&figma(name).prepare(&input).expect("a request")), expected);
     }
 
     #[test]
     fn real_operations_become_requests() {
-        twilio_asks(
-            "ListAvailableAddOnExtension",
-            json!({"AvailableAddOnSid": "XB1", "PageSize": 20, "PageToken": "a b"}),
-            "GET /v1/AvailableAddOns/XB1/Extensions?PageSize=20&PageToken=a+b",
+        figma_asks(
+            "getImages",
+            json!({"file_key": "aB3/x", "ids": "1:2,1:3", "scale": 1.5, "format": "svg", "contents_only": false}),
+            "GET /v1/images/aB3%2Fx?ids=1%3A2%2C1%3A3&scale=1.5&format=svg&contents_only=false",
         );
-        twilio_asks(
-            "CreateInstalledAddOn",
-            json!({"body": {
-                "AvailableAddOnSid": "XB1",
-                "AcceptTermsOfService": true,
-                "Configuration": {"bad_words": true},
+        figma_asks(
+            "postComment",
+            json!({"file_key": "aB3", "body": {
+                "message": "Größer, bitte",
+                "client_meta": {"node_id": "1:2", "node_offset": {"x": 10, "y": -0.5}},
             }}),
-            "POST /v1/InstalledAddOns\ncontent-type: application/x-www-form-urlencoded\n\n\
-            AvailableAddOnSid=XB1&AcceptTermsOfService=true&Configuration=%7B%22bad_words%22%3Atrue%7D",
+            "POST /v1/files/aB3/comments\ncontent-type: application/json\n\n\
+            {\"message\":\"Größer, bitte\",\"client_meta\":{\"node_id\":\"1:2\",\"node_offset\":{\"x\":10,\"y\":-0.5}}}",
         );
-        twilio_asks(
-            "CreateBillingUsage",
-            json!({"InstalledAddOnSid": "XE1", "body": {"billable_items": [{"sid": "BI1", "quantity": 12.355}]}}),
-            "POST /v1/InstalledAddOns/XE1/Usage\ncontent-type: application/json\n\n\
-            {\"billable_items\":[{\"sid\":\"BI1\",\"quantity\":12.355}]}",
+        figma_asks(
+            "deleteCommentReaction",
+            json!({"file_key": "aB3", "comment_id": "77", "emoji": ":+1::skin-tone-2:"}),
+            "DELETE /v1/files/aB3/comments/77/reactions?emoji=%3A%2B1%3A%3Askin-tone-2%3A",
         );
     }
 
     #[test]
     fn a_real_schema_is_complete() {
-        let twilio = twilio();
-        let listed = twilio.operations.iter().find(|listed| listed.name == "DeleteInstalledAddOn").expect("it");
-        let sid = json!({
-            "description": "The SID of the InstalledAddOn resource to delete.",
-            "type": "string",
-            "minLength": 34,
-            "maxLength": 34,
-            "pattern": "^XE[0-9a-fA-F]{32}$",
-        });
+        let emoji = "The emoji type of reaction as shortcode (e.g. `:heart:`, `:+1::skin-tone-2:`). The list of \
+            accepted emoji shortcodes can be found in [this file](https://raw.githubusercontent.com/missive/emoji-mart/\
+            main/packages/emoji-mart-data/sets/14/native.json) under the top-level emojis and aliases fields, with \
+            optional skin tone modifiers when applicable.";
         let expected = json!({
             "type": "object",
-            "properties": {"Sid": sid},
-            "required": ["Sid"],
+            "properties": {
+                "body": {
+                    "type": "object",
+                    "properties": {"emoji": {"$ref": "#/$defs/Emoji"}},
+                    "required": ["emoji"],
+                    "description": "Reaction to post.",
+                },
+                "file_key": {
+                    "type": "string",
+                    "description": "File to post comment reactions to. This can be a file key or branch key. Use \
+                        `GET /v1/files/:key` with the `branch_data` query param to get the branch key.",
+                },
+                "comment_id": {"type": "string", "description": "ID of comment to react to."},
+            },
+            "required": ["body", "file_key", "comment_id"],
+            "$defs": {"Emoji": {"type": "string", "description": emoji}},
             "additionalProperties": false,
         });
-        assert_eq!(listed.operation.input_schema(), &expected);
-        let refused = listed.operation.prepare(&json!({"Sid": "XE1", "sid": "XE2"}));
-        assert_eq!(refused, Err("unknown field `sid`".to_owned()));
+        let operation = figma("postCommentReaction");
+        assert_eq!(operation.input_schema(), &expected);
+        let refused = operation.prepare(&json!({"file_key": "a", "fileKey": "b", "comment_id": "1", "body": {}}));
+        assert_eq!(refused, Err("unknown field `fileKey`".to_owned()));
     }
 }
