@@ -92,7 +92,7 @@ impl Host {
         table.set_max_capacity(limits.resources);
         let handover = Handover::default();
         #[cfg(feature = "http")]
-        let hooks = Http::new(scope.clone(), handover.clone(), refusals.clone(), limits.http);
+        let hooks = Http::new(scope.clone(), handover.clone(), refusals.clone(), *limits);
         #[cfg(not(feature = "http"))]
         let hooks = Http(refusals.clone());
         Ok(Self {

@@ -260,11 +260,17 @@ pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
+const LONGEST_PATH: usize = 8 << 10;
+
 /// The one form of a path.
 pub(crate) fn canonical_path(path: &str) -> Result<String, RequestError> {
     let refused = |why| Err(RequestError::Path { path: path.to_owned(), why });
     if path.is_empty() {
         return Ok("/".to_owned());
+    }
+    if path.len() > LONGEST_PATH {
+        let path = path.chars().take(100).collect();
+        return Err(RequestError::Path { path, why: "it is longer than 8 KiB" });
     }
     if !path.starts_with('/') {
         return refused("it does not begin with `/`");

@@ -28,7 +28,7 @@ struct Idle {
 }
 
 /// How long a connection waits.
-const LONGEST_IDLE: Duration = Duration::from_secs(60);
+const LONGEST_IDLE: Duration = Duration::from_mins(1);
 /// How many wait for one destination.
 const MOST_IDLE: usize = 64;
 

@@ -127,9 +127,8 @@ impl Scope {
         check_placeholders(self, line, &uses, headers, query.as_deref())?;
         for (secret, place) in uses {
             let effect = SecretUse::new(secret.name(), place.to_string(), (id, permit.effect()));
-            let used = self.admit(Numbered { id: self.gate().next_effect(), effect }).await?;
-            let value = perform::reveal(used, &secret).await;
-            let value = value.map_err(|error| Outcome::Failed(Failure::new(error.to_string()).into()))?;
+            let admitted = self.admit(Numbered { id: self.gate().next_effect(), effect }).await?;
+            let value = perform::reveal(admitted, &secret).await?;
             self.mask(&value);
             if !place.put(&value, headers, query) {
                 let text = format!("the secret `{}` cannot be written into the {place}", secret.name());
@@ -219,13 +218,11 @@ impl Body for Counted {
             Some(Ok(frame)) => frame.data_ref().map_or(0, |data| data.len() as u64),
             _ => 0,
         };
-        match self.left.checked_sub(length) {
-            Some(left) => self.left = left,
-            None => {
-                let used = self.max.saturating_sub(self.left).saturating_add(length);
-                return Poll::Ready(Some(Err(LimitExceeded::new(LimitKind::RequestBytes, used, self.max).into())));
-            }
-        }
+        let Some(left) = self.left.checked_sub(length) else {
+            let used = self.max.saturating_sub(self.left).saturating_add(length);
+            return Poll::Ready(Some(Err(LimitExceeded::new(LimitKind::RequestBytes, used, self.max).into())));
+        };
+        self.left = left;
         Poll::Ready(polled)
     }
 

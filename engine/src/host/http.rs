@@ -19,7 +19,7 @@ use crate::driver::Handover;
 use crate::effect::{Denial, Outcome};
 use crate::egress::{EgressError, OutBody, Pace, Phase};
 use crate::gate::{Outgoing, Scope, Unanswered, Wanted};
-use crate::limits::HttpLimits;
+use crate::limits::Limits;
 use crate::secret::placeholder;
 
 /// What a sandbox finds in its environment without being given it: where its tools are, and for each secret that it may
@@ -39,7 +39,7 @@ pub(crate) struct Http {
     scope: Scope,
     handover: Handover,
     refusals: Refusals,
-    limits: HttpLimits,
+    limits: Limits,
     /// Exchanges that may still be begun.
     exchanges: Arc<Semaphore>,
 }
@@ -48,8 +48,8 @@ type Transfer = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Exchange = Result<(Response<WasiBody>, Transfer), Error>;
 
 impl Http {
-    pub(crate) fn new(scope: Scope, handover: Handover, refusals: Refusals, limits: HttpLimits) -> Self {
-        let exchanges = usize::try_from(limits.connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    pub(crate) fn new(scope: Scope, handover: Handover, refusals: Refusals, limits: Limits) -> Self {
+        let exchanges = usize::try_from(limits.http.connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self { scope, handover, refusals, limits, exchanges: Arc::new(Semaphore::new(exchanges)) }
     }
 
@@ -77,8 +77,8 @@ impl Http {
             headers: head.headers,
             body: leaving(body),
             secrets: Wanted::Bound,
-            request_bytes: self.limits.request_bytes,
-            pace: shortened(Pace::new(&self.limits), options),
+            request_bytes: self.limits.http.request_bytes,
+            pace: shortened(Pace::new(&self.limits.http), options),
         }
     }
 }
@@ -99,17 +99,28 @@ impl WasiHttpHooks for Http {
             return at_once(Error::ConnectionLimitReached);
         };
         if tools::is_meant(&line) {
-            let answer = tools::call(&self.scope, &self.refusals, line, request, self.limits.request_bytes);
-            let answer = self.handover.run(answer);
-            return Box::new(async move { Ok((answer.await.ok_or(Error::ConnectionTerminated)??, nothing())) });
+            let answer = self.handover.run(tools::call(&self.scope, &self.refusals, line, request, &self.limits));
+            return Box::new(async move {
+                let response = answer.await.ok_or(Error::ConnectionTerminated)??;
+                drop(exchange);
+                Ok((response, nothing()))
+            });
         }
         let (refusals, target) = (self.refusals.clone(), line.to_string());
         let answer = self.handover.run(self.scope.fetch(self.outgoing(line, request, options)));
         Box::new(async move {
             let response = answer.await.ok_or(Error::ConnectionTerminated)?;
             let response = response.map_err(|error| {
-                if let Unanswered::Stopped(Outcome::Denied(denial)) = &error {
-                    refusals.add_denied(RefusedAction::Request, &target, denial);
+                match &error {
+                    Unanswered::Stopped(Outcome::Denied(denial)) => {
+                        refusals.add_denied(RefusedAction::Request, &target, denial);
+                    }
+                    // A secret without a value, which is for the host to mend.
+                    Unanswered::Stopped(Outcome::Failed(failure)) => {
+                        let reason = failure.detail.as_ref().unwrap_or(&failure.message);
+                        refusals.add_denied(RefusedAction::Request, &target, &Denial::new(reason.clone()));
+                    }
+                    Unanswered::Stopped(_) | Unanswered::Failed(_) => {}
                 }
                 told(&error)
             })?;

@@ -6,12 +6,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
+use secrecy::SecretString;
 
 use crate::effect::{Failure, Fetch, Outcome, SecretUse};
 use crate::egress::{Departure, EgressError, HttpClient, Inbound, OutBody, Pace, Scrubber};
 use crate::gate::{Permit, Record};
-use crate::secret::{Secret, SecretError};
-use secrecy::SecretString;
+use crate::secret::Secret;
 
 /// Sends the request to the addresses that it was admitted for.
 pub(crate) async fn fetch(
@@ -37,7 +37,7 @@ pub(crate) async fn fetch(
 }
 
 /// Reads the value of the secret.
-pub(crate) async fn reveal(permit: Permit<SecretUse>, secret: &Secret) -> Result<SecretString, SecretError> {
+pub(crate) async fn reveal(permit: Permit<SecretUse>, secret: &Secret) -> Result<SecretString, Outcome> {
     let record = permit.reveal();
     match secret.value().await {
         Ok(value) => {
@@ -45,17 +45,27 @@ pub(crate) async fn reveal(permit: Permit<SecretUse>, secret: &Secret) -> Result
             Ok(value)
         }
         Err(error) => {
-            record.settle(Outcome::Failed(Failure::new(error.to_string()).into()));
-            Err(error)
+            let told = format!("the secret `{}` has no value that can be used", secret.name());
+            Err(record.settle(with_detail(told, &error)))
         }
     }
 }
 
 pub(crate) fn outcome_of(error: &EgressError) -> Outcome {
-    match error {
-        EgressError::Limit(limit) => Outcome::LimitExceeded(*limit),
-        other => Outcome::Failed(Failure::new(other.to_string()).into()),
-    }
+    let told = match error {
+        EgressError::Limit(limit) => return Outcome::LimitExceeded(*limit),
+        EgressError::LookUp { host, .. } => format!("`{host}` cannot be looked up"),
+        EgressError::Connect { .. } => "the server cannot be reached".to_owned(),
+        EgressError::Certificate { .. } => "the server's certificate is refused".to_owned(),
+        EgressError::Tls { .. } => "the server cannot be spoken to over TLS".to_owned(),
+        other => return Outcome::Failed(Failure::new(other.to_string()).into()),
+    };
+    with_detail(told, error)
+}
+
+/// What the host looks like from inside is told to those who watch only.
+fn with_detail(told: String, error: &impl std::fmt::Display) -> Outcome {
+    Outcome::Failed(Failure { detail: Some(error.to_string()), ..Failure::new(told) }.into())
 }
 
 /// A response whose end is recorded: when it is there, or when nobody wants the rest.

@@ -128,6 +128,11 @@ pub enum HttpToolError {
 /// Without a limit of its own, a tool takes responses up to this size: they become values, not streams.
 const LARGEST_RESPONSE: u64 = 8 << 20;
 
+/// Whether a caller may set the header of that name.
+pub(crate) fn may_be_set(name: &str) -> bool {
+    request::header_name(name).is_ok()
+}
+
 impl HttpTool {
     /// A tool of all that is below `url`, which has a scheme, a host and perhaps a path.
     pub fn new(name: impl Into<String>, url: &str) -> Result<Self, HttpToolError> {
@@ -224,10 +229,8 @@ fn origin_of(url: &Url) -> Result<Origin, HttpToolError> {
 impl From<HttpTool> for Tool {
     fn from(tool: HttpTool) -> Self {
         let operation = tool.operation.clone();
-        let source = ToolSource::Http {
-            url: tool.url.to_string(),
-            operation: operation.as_ref().map(|operation| operation.to_string()),
-        };
+        let source =
+            ToolSource::Http { url: tool.url.to_string(), operation: operation.as_ref().map(ToString::to_string) };
         let schemas = match &operation {
             Some(operation) => (operation.input_schema().clone(), operation.output_schema().clone()),
             None => (base::input_schema(), base::output_schema()),

@@ -16,7 +16,10 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use crate::effect::Outcome;
 use crate::gate::Scope;
 use crate::host::{Refusals, RefusedAction};
+use crate::json::Reader;
+use crate::limits::Limits;
 use crate::tool::Tool;
+use crate::tool::http::may_be_set;
 
 /// The host that stands for the tools.
 const HOST: &str = "tools.internal";
@@ -51,9 +54,10 @@ pub(super) fn call(
     refusals: &Refusals,
     line: RequestLine,
     request: Request<WasiBody>,
-    most: u64,
+    limits: &Limits,
 ) -> impl Future<Output = Result<Response<WasiBody>, Error>> + Send + use<> {
     let (scope, refusals) = (scope.clone(), refusals.clone());
+    let (most, reader) = (limits.http.request_bytes, Reader::new(limits.host_call_bytes));
     async move {
         let (head, body) = request.into_parts();
         let body = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX)).collect().await;
@@ -65,11 +69,11 @@ pub(super) fn call(
         let (name, path) = parts(line.path());
         let base = scope.tools().get(&name).is_some_and(takes_requests);
         let input = if base {
-            Ok(whole(&line, path, head.uri.query(), &head.headers, &body))
+            Ok(whole(&line, path, head.uri.query(), &head.headers, &body, &reader))
         } else if body.is_empty() {
             Ok(json!({}))
         } else {
-            crate::json::Reader::new(body.len().saturating_mul(40)).read(&String::from_utf8_lossy(&body))
+            reader.read(&String::from_utf8_lossy(&body))
         };
         let Ok(input) = input else {
             return Ok(problem(StatusCode::BAD_REQUEST, "the body is not JSON"));
@@ -94,16 +98,24 @@ fn parts(path: &str) -> (String, &str) {
 }
 
 /// The input of a tool that takes whole requests.
-fn whole(line: &RequestLine, path: &str, query: Option<&str>, headers: &HeaderMap, body: &Bytes) -> Value {
+fn whole(
+    line: &RequestLine,
+    path: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    body: &Bytes,
+    reader: &Reader,
+) -> Value {
     let path = if path.is_empty() { "/" } else { path };
     let mut input = Map::new();
     input.insert("path".to_owned(), path.into());
     input.insert("method".to_owned(), line.method().into());
     let json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    let payload = match serde_json::from_slice(body) {
-        Ok(payload) if json => payload,
-        _ if body.is_empty() => Value::Null,
-        _ => String::from_utf8_lossy(body).into(),
+    let text = String::from_utf8_lossy(body);
+    let payload = match json.then(|| reader.read(&text)) {
+        Some(Ok(payload)) => payload,
+        _ if text.is_empty() => Value::Null,
+        _ => text.into(),
     };
     input.insert("payload".to_owned(), payload);
     let mut parameters = Map::new();
@@ -115,9 +127,10 @@ fn whole(line: &RequestLine, path: &str, query: Option<&str>, headers: &HeaderMa
         }
     }
     input.insert("query".to_owned(), parameters.into());
-    let told = headers.iter().filter_map(|(name, value)| Some((name.to_string(), Value::from(value.to_str().ok()?))));
-    let own = |name: &str| name == "host" || name == "authorization" || name == "content-length";
-    input.insert("headers".to_owned(), told.filter(|(name, _)| !own(name)).collect::<Map<_, _>>().into());
+    // A key that a client writes out of habit is not the tool's.
+    let passed = headers.iter().filter(|(name, _)| **name != header::AUTHORIZATION && may_be_set(name.as_str()));
+    let passed = passed.filter_map(|(name, value)| Some((name.to_string(), Value::from(value.to_str().ok()?))));
+    input.insert("headers".to_owned(), passed.collect::<Map<_, _>>().into());
     input.into()
 }
 
@@ -137,13 +150,16 @@ fn response(outcome: Outcome, base: bool) -> Response<WasiBody> {
 
 /// The response that the tool got.
 fn passed_on(value: &Value) -> Response<WasiBody> {
-    let status = value["status"].as_u64().and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
-    let (body, kind) = match &value["body"] {
-        Value::Null => (String::new(), None),
-        Value::String(text) => (text.clone(), None),
-        json => (json.to_string(), Some("application/json")),
+    let status = value
+        .get("status")
+        .and_then(Value::as_u64)
+        .and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
+    let (body, kind) = match value.get("body") {
+        None | Some(Value::Null) => (String::new(), None),
+        Some(Value::String(text)) => (text.clone(), None),
+        Some(json) => (json.to_string(), Some("application/json")),
     };
-    let told = value["headers"]["content-type"].as_str();
+    let told = value.pointer("/headers/content-type").and_then(Value::as_str);
     with_body(status.unwrap_or(StatusCode::OK), told.or(kind).unwrap_or("text/plain; charset=utf-8"), body)
 }
 

@@ -22,6 +22,8 @@ use crate::tool::{KnownFrom, Provide, Tool, ToolSignature, Toolset, Widening};
 #[derive(Clone)]
 pub(super) struct Endpoint(Arc<HttpTool>);
 
+/// Characters of a body that a message of its failure holds.
+const MOST_SHOWN: usize = 1_000;
 /// Redirects of one call that are followed.
 const MOST_REDIRECTS: usize = 5;
 
@@ -48,7 +50,9 @@ impl Endpoint {
         if status < 400 {
             return Ok(Outcome::Result(value.into()));
         }
-        let failure = Failure::new(format!("the server answered with status {}: {}", head.status, value["body"]));
+        let body = value.get("body").map(ToString::to_string).unwrap_or_default();
+        let shown = body.char_indices().nth(MOST_SHOWN).and_then(|(end, _)| body.get(..end)).unwrap_or(&body);
+        let failure = Failure::new(format!("the server answered with status {}: {shown}", head.status));
         Err(Outcome::Failed(Failure { value, ..failure }.into()))
     }
 
