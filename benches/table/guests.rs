@@ -40,6 +40,7 @@ pub(crate) struct Guests {
     caller: OnceCell<Pair>,
     ledger: OnceCell<Pair>,
     doubler: OnceCell<Pair>,
+    fetcher: OnceCell<casemate::Component>,
     folder: tempfile::TempDir,
 }
 
@@ -54,6 +55,7 @@ impl Guests {
             caller: OnceCell::new(),
             ledger: OnceCell::new(),
             doubler: OnceCell::new(),
+            fetcher: OnceCell::new(),
             folder: small_folder()?,
         })
     }
@@ -88,6 +90,11 @@ impl Guests {
 
     pub(crate) async fn doubler(&self) -> Result<&Pair> {
         self.doubler.get_or_try_init(async || self.load(wat::parse_str(DOUBLER)?).await).await
+    }
+
+    /// On our side only: what stands beside it is no guest.
+    pub(crate) async fn fetcher(&self) -> Result<&casemate::Component> {
+        self.fetcher.get_or_try_init(async || Ok(self.ours.load_bytes(casemate_guests::FETCHER).await?)).await
     }
 
     async fn load(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Pair> {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::Result;
 use crate::measure::{Samples, interleave};
 
+const ROUNDS: usize = 10;
+
 /// What the command line asks for.
 #[derive(Default)]
 pub(crate) struct Options {
@@ -78,6 +80,11 @@ impl Table {
     pub(crate) fn wants(&self, name: &str) -> bool {
         let filters = &self.options.filters;
         filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+    }
+
+    /// How many rounds a row has that counts in rounds.
+    pub(crate) fn rounds(&self) -> usize {
+        self.options.samples.unwrap_or(ROUNDS)
     }
 
     /// A row of two medians.

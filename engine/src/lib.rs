@@ -38,12 +38,14 @@
 //! | `cache` | yes | keeping compiled components on disk: `EngineBuilder::cache` |
 //! | `wat` | yes | loading WebAssembly text |
 //! | `cedar` | no | rules in Cedar: `CedarPolicy` |
+//! | `http` | no | HTTP requests of guests, tools of HTTP endpoints, secrets: `HttpClient`, `HttpTool`, `Secret`; without it there is no network code at all |
+//! | `keyring` | no | secrets in the system's keyring: `KeyringSecret` |
 //! | `toolbox` | no | the component `TOOLBOX`: files, search and edits |
 //!
 //! # What it does to the process
 //!
-//! It installs no subscriber and no panic hook, reads no environment variable, keeps no global state and sends nothing
-//! home. wasmtime installs process-wide signal handlers, unless [`EngineBuilder::signal_handlers`] says otherwise.
+//! It installs no subscriber and no panic hook, reads no environment variable but those that an
+//! `EnvironmentSecret` is made for, keeps no global state and sends nothing home. wasmtime installs process-wide signal handlers, unless [`EngineBuilder::signal_handlers`] says otherwise.
 //! Errors are typed and `#[non_exhaustive]`; handles are `Clone + Send + Sync`; futures are `Send`.
 
 mod artifact;
@@ -93,6 +95,8 @@ pub use limits::HttpLimits;
 pub use limits::{InvalidLimit, LimitExceeded, LimitKind, Limits, LimitsBuilder, OnExcess, Usage};
 
 pub use json::ArgumentsHash;
+#[cfg(feature = "keyring")]
+pub use secret::KeyringSecret;
 #[cfg(feature = "http")]
 pub use secret::{
     EnvironmentSecret, FileSecret, InvalidPlace, Secret, SecretError, SecretFolder, SecretFolderError, SecretFuture,

@@ -5,6 +5,8 @@
 
 mod environment;
 mod file;
+#[cfg(feature = "keyring")]
+mod keyring;
 mod place;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,8 @@ use crate::egress::Scrubber;
 
 pub use environment::EnvironmentSecret;
 pub use file::{FileSecret, SecretFolder, SecretFolderError};
+#[cfg(feature = "keyring")]
+pub use keyring::KeyringSecret;
 pub(crate) use place::name_of;
 pub use place::{InvalidPlace, SecretPlace};
 

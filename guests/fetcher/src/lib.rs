@@ -39,6 +39,13 @@ impl calls::Guest for Fetcher {
         answered.into_iter().map(|response| response.and_then(read)).collect()
     }
 
+    fn repeat(url: String, count: u32) -> Result<u32, String> {
+        for _ in 0..count {
+            response::read(&response::wait(&start(&url)?)?, |_| ())?;
+        }
+        Ok(count)
+    }
+
     fn hold(url: String, count: u32) -> Vec<Result<u16, String>> {
         let held: Vec<_> = (0..count).map(|_| response::wait(&start(&url)?)).collect();
         held.into_iter().map(|response| response.map(|response| response.status())).collect()
