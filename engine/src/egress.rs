@@ -140,7 +140,9 @@ impl HttpClient {
         ends: Instant,
     ) -> Result<(Response<Incoming>, Sender, Key), EgressError> {
         loop {
-            let (mut sender, key, reused) = self.connection(origin, addresses, pace).await?;
+            let connection = timeout_at(ends, self.connection(origin, addresses, pace)).await;
+            let (mut sender, key, reused) =
+                connection.map_err(|_| EgressError::TimedOut { waiting_for: Phase::End })??;
             let until = ends.min(Instant::now() + pace.first_byte);
             match timeout_at(until, sender.try_send_request(request)).await {
                 Err(_) => return Err(EgressError::TimedOut { waiting_for: Phase::Response }),

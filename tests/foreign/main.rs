@@ -17,8 +17,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use casemate::{CallError, CallReport, Component, Engine};
+use casemate::{CallError, CallReport, Component, Engine, Grants};
 use serde_json::{Value, json};
+
+#[allow(dead_code, clippy::unwrap_used, reason = "shared with the other tests")]
+#[path = "../all/server.rs"]
+mod server;
+
+use server::{Reply, Server};
 
 #[test]
 fn a_component_of_rust() {
@@ -46,6 +52,22 @@ fn a_courier_of_javascript() {
     let tools = &courier.description().tools;
     let callable = tools.iter().filter(|tool| tool.callable).map(|tool| tool.name.as_str());
     assert_eq!(callable.collect::<Vec<_>>(), ["get", "post"]);
+
+    let server = Server::start(|request| Reply::text(format!("{} {}", request.method, request.text())));
+    let here = Grants::none().host(server.url("").parse().expect("a host"));
+    let limits = ENGINE.limits().fuel(20_000_000_000).expect("fuel").build();
+    let answer = |tool: &str, input: Value, grants: &Grants| {
+        ENGINE.block_on(courier.call(tool, input).grants(grants.clone()).limits(limits)).map_err(|error| match error {
+            CallError::Denied(denied) => denied.refused[0].allow.clone(),
+            error => panic!("{error}"),
+        })
+    };
+    assert_eq!(answer("get", json!({"url": server.url("/")}), &here), Ok(json!("200\nGET ")));
+    let parcel = json!({"url": server.url("/"), "text": "parcel"});
+    assert_eq!(answer("post", parcel.clone(), &here), Ok(json!("200\nPOST parcel")));
+    let flag = format!("--allow-host {}", server.url(""));
+    assert_eq!(answer("post", parcel, &Grants::none()), Err(Some(flag)));
+    assert_eq!(server.seen().len(), 2);
 }
 
 #[track_caller]

@@ -22,10 +22,13 @@ pub(crate) struct Fetch {
 }
 
 impl Fetch {
-    /// A request whose host was not looked up.
-    pub(crate) fn new(request: RequestLine) -> Self {
-        let input = Arc::new(json!(request));
-        Self { request, addresses: Vec::new(), class: None, input }
+    /// A request whose host was not looked up. Rules do not see its query; whoever is asked does.
+    pub(crate) fn new(request: RequestLine, query: Option<&str>) -> Self {
+        let mut input = json!(request);
+        if let (Some(query), Some(input)) = (query, input.as_object_mut()) {
+            input.insert("query".to_owned(), query.into());
+        }
+        Self { request, addresses: Vec::new(), class: None, input: Arc::new(input) }
     }
 
     /// The same once its host was looked up: it goes to addresses of one class, by which it is decided.

@@ -29,6 +29,8 @@ struct Idle {
 
 /// How long a connection waits.
 const LONGEST_IDLE: Duration = Duration::from_mins(1);
+/// How long a connection has to become free.
+const SOON: Duration = Duration::from_millis(50);
 /// How many wait for one destination.
 const MOST_IDLE: usize = 64;
 
@@ -36,8 +38,9 @@ impl Pool {
     /// The connection that was used last.
     pub(super) async fn take(&self, key: &Key) -> Option<Sender> {
         while let Some(mut sender) = self.pop(key) {
-            // The end of a response is seen a moment before its connection is free.
-            if sender.ready().await.is_ok() {
+            // The end of a response is seen a moment before its connection is free. It never is where the server
+            // answered before it had the whole request.
+            if let Ok(Ok(())) = tokio::time::timeout(SOON, sender.ready()).await {
                 return Some(sender);
             }
         }

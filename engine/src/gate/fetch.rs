@@ -1,12 +1,14 @@
 //! A request's way through the Gate: it may leave, its host may be looked up, its secrets may be used.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use casemate_policy::{HostName, RequestLine};
+use futures_util::FutureExt as _;
 use http::header::HeaderMap;
 use http::{Request, Response};
 use http_body::{Body, Frame};
@@ -63,7 +65,10 @@ impl Scope {
     ) -> impl Future<Output = Result<Response<Watched>, Unanswered>> + Send + use<> {
         let (id, scope) = (self.gate().next_effect(), self.clone());
         let span = tracing::debug_span!("effect", id, request = %outgoing.line);
-        async move { scope.send(id, outgoing).await }.instrument(span)
+        // Resolvers, dialers and sources can be an embedder's own.
+        let sending = AssertUnwindSafe(async move { scope.send(id, outgoing).await }).catch_unwind();
+        let failed = || Unanswered::Stopped(Outcome::Failed(Failure::new("the request could not be sent").into()));
+        async move { sending.await.unwrap_or_else(|_panic| Err(failed())) }.instrument(span)
     }
 
     /// What asks for something that cannot be a request is recorded, and refused.
@@ -75,7 +80,7 @@ impl Scope {
 
     async fn send(self, id: u64, outgoing: Outgoing) -> Result<Response<Watched>, Unanswered> {
         let Outgoing { line, mut query, mut headers, body, secrets, request_bytes, pace } = outgoing;
-        let fetch = Numbered { id, effect: Fetch::new(line) };
+        let fetch = Numbered { id, effect: Fetch::new(line, query.as_deref()) };
         // A name that may not be reached is not looked up either: that alone could tell somebody something.
         self.check_grant(&fetch).map_err(Unanswered::Stopped)?;
         let fetch = self.look_up(fetch, pace).await?;
