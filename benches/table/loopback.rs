@@ -27,8 +27,13 @@ impl Server {
     /// `crowd`: how many requests of `/wait` come together.
     pub(crate) fn start(crowd: usize) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
+        let listener = {
+            let _entered = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
         let together = Arc::new(tokio::sync::Barrier::new(crowd));
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

@@ -16,13 +16,15 @@ mod tls;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use casemate_policy::Origin;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
+use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -74,11 +76,32 @@ pub(crate) struct Departure {
     pub(crate) request: Request<OutBody>,
     pub(crate) pace: Pace,
     pub(crate) scrubber: Scrubber,
+    /// When the last piece of the request was taken.
+    pub(crate) progress: Progress,
+}
+
+/// When something happened last; clones are the same.
+#[derive(Clone)]
+pub(crate) struct Progress(Arc<Mutex<Instant>>);
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    pub(crate) fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How long an exchange may take, and how much it may bring.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
+    pub(crate) look_up: Duration,
     pub(crate) connect: Duration,
     pub(crate) first_byte: Duration,
     pub(crate) idle: Duration,
@@ -89,6 +112,7 @@ pub(crate) struct Pace {
 impl Pace {
     pub(crate) fn new(limits: &HttpLimits) -> Self {
         Self {
+            look_up: limits.connect,
             connect: limits.connect,
             first_byte: limits.idle,
             idle: limits.idle,
@@ -101,7 +125,11 @@ impl Pace {
 impl HttpClient {
     /// Settings to choose before the client is made.
     pub fn builder() -> HttpClientBuilder {
-        HttpClientBuilder { resolver: Box::new(resolve::System), dialer: Box::new(dial::Tcp), tls: Tls::default() }
+        HttpClientBuilder {
+            resolver: Box::new(resolve::System::default()),
+            dialer: Box::new(dial::Tcp),
+            tls: Tls::default(),
+        }
     }
 
     /// The addresses of a name, in the order in which they should be tried.
@@ -117,15 +145,18 @@ impl HttpClient {
 
     /// Sends a request to one of the addresses, and gives the response once its head is there.
     pub(crate) async fn send(&self, departure: Departure) -> Result<Response<Inbound>, EgressError> {
-        let Departure { origin, addresses, mut request, pace, scrubber } = departure;
+        let Departure { origin, addresses, mut request, pace, scrubber, progress } = departure;
         let ends = Instant::now() + pace.total;
         prepare(&mut request, &origin)?;
-        let (response, sender, key) = self.exchange(&origin, &addresses, request, pace, ends).await?;
+        let (response, sender, key) = self.exchange(&origin, &addresses, request, (pace, ends, &progress)).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(EgressError::Protocol { why: "the server speaks another protocol".to_owned() });
         }
         let (mut head, incoming) = response.into_parts();
-        let back = pool::Back::new(self.inner.clone(), key, sender);
+        // What proves who somebody is for a whole connection is not for the next who has it.
+        let bound =
+            [header::WWW_AUTHENTICATE, header::PROXY_AUTHENTICATE].iter().any(|name| head.headers.contains_key(name));
+        let back = (!bound).then(|| pool::Back::new(self.inner.clone(), key, sender));
         let body = Inbound::new(incoming, &mut head, pace, ends, &scrubber, back)?;
         tidy(&mut head.headers, &scrubber);
         Ok(Response::from_parts(head, body))
@@ -136,18 +167,28 @@ impl HttpClient {
         origin: &Origin,
         addresses: &[IpAddr],
         mut request: Request<OutBody>,
-        pace: Pace,
-        ends: Instant,
+        (pace, ends, progress): (Pace, Instant, &Progress),
     ) -> Result<(Response<Incoming>, Sender, Key), EgressError> {
         loop {
             let connection = timeout_at(ends, self.connection(origin, addresses, pace)).await;
             let (mut sender, key, reused) =
                 connection.map_err(|_| EgressError::TimedOut { waiting_for: Phase::End })??;
-            let until = ends.min(Instant::now() + pace.first_byte);
-            match timeout_at(until, sender.try_send_request(request)).await {
-                Err(_) => return Err(EgressError::TimedOut { waiting_for: Phase::Response }),
-                Ok(Ok(response)) => return Ok((response, sender, key)),
-                Ok(Err(mut failed)) => match failed.take_message() {
+            progress.note();
+            let sent = {
+                let mut sending = pin!(sender.sender.try_send_request(request));
+                loop {
+                    let until = ends.min(progress.last() + pace.first_byte);
+                    match timeout_at(until, sending.as_mut()).await {
+                        Ok(sent) => break sent,
+                        // The body of the request goes on.
+                        Err(_) if ends.min(progress.last() + pace.first_byte) > until => {}
+                        Err(_) => return Err(EgressError::TimedOut { waiting_for: Phase::Response }),
+                    }
+                }
+            };
+            match sent {
+                Ok(response) => return Ok((response, sender, key)),
+                Err(mut failed) => match failed.take_message() {
                     // Closed before anything of the request was written: another connection may do.
                     Some(unsent) if reused => request = unsent,
                     _ => return Err(EgressError::of(failed.error())),
@@ -191,11 +232,11 @@ impl HttpClient {
             .handshake(hyper_util::rt::TokioIo::new(connection))
             .await
             .map_err(|error| EgressError::of(&error))?;
-        tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             // Whoever uses the connection is told what became of it.
             let _ = driver.await;
         });
-        Ok(sender)
+        Ok(Sender::new(sender, driver))
     }
 }
 
@@ -242,9 +283,23 @@ const LONGEST_HEAD: usize = 64 << 10;
 /// Headers that a response may have.
 const MOST_HEADERS: usize = 100;
 
+/// Headers by which some servers take another method or another path than the ones that were decided.
+const OF_ANOTHER_REQUEST: [&str; 5] =
+    ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
+
+/// Whether a header is the client's own, and nobody else's to say.
+pub(crate) fn is_ours(name: &HeaderName) -> bool {
+    let own = [header::ACCEPT_ENCODING, header::CONTENT_LENGTH, header::EXPECT, header::HOST];
+    OF_THE_CONNECTION.contains(name)
+        || own.contains(name)
+        || OF_ANOTHER_REQUEST.contains(&name.as_str())
+        || name.as_str().starts_with("proxy-")
+}
+
 /// What is between two ends of one connection, and not for guests to say or see.
-const OF_THE_CONNECTION: [HeaderName; 9] = [
+const OF_THE_CONNECTION: [HeaderName; 10] = [
     header::CONNECTION,
+    HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -257,14 +312,25 @@ const OF_THE_CONNECTION: [HeaderName; 9] = [
 
 fn prepare(request: &mut Request<OutBody>, origin: &Origin) -> Result<(), EgressError> {
     let headers = request.headers_mut();
-    for name in OF_THE_CONNECTION.iter().chain([&header::EXPECT, &header::HOST]) {
+    let length = headers.remove(header::CONTENT_LENGTH);
+    let ours: Vec<_> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
+    for name in ours {
         headers.remove(name);
+    }
+    if headers.len() > MOST_HEADERS {
+        return Err(EgressError::RequestHead);
     }
     let host =
         HeaderValue::from_str(&origin.authority()).map_err(|error| EgressError::Protocol { why: error.to_string() })?;
     headers.insert(header::HOST, host);
     // What cannot be read cannot be scrubbed, so whoever asked gets it decoded.
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    // A part of something coded cannot be decoded.
+    let coding = if headers.contains_key(header::RANGE) { "identity" } else { "gzip" };
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(coding));
+    // A length without a body would make the next request part of this one.
+    if let Some(length) = length.filter(|_| !request.body().is_end_stream()) {
+        request.headers_mut().insert(header::CONTENT_LENGTH, length);
+    }
     Ok(())
 }
 

@@ -11,6 +11,8 @@ mod admit;
 mod approval;
 mod budget;
 #[cfg(feature = "http")]
+mod egress;
+#[cfg(feature = "http")]
 mod fetch;
 mod permit;
 mod scope;
@@ -23,16 +25,16 @@ use std::time::Duration;
 use casemate_policy::{Policy, Principal};
 
 #[cfg(feature = "http")]
-use crate::egress::{HttpClient, Scrubber};
+use crate::egress::HttpClient;
 use crate::event::{Events, Subscription};
 #[cfg(feature = "http")]
 use crate::secret::Secrets;
-#[cfg(feature = "http")]
-use secrecy::SecretString;
 
 pub use approval::{Answer, AnswerFuture, ApprovalId, ApprovalRequest, Approver, NotPending, PendingApprovals};
 pub(crate) use budget::Account;
 pub use budget::Budget;
+#[cfg(feature = "http")]
+use egress::Egress;
 #[cfg(feature = "http")]
 pub(crate) use fetch::{Outgoing, Unanswered, Wanted};
 #[cfg(feature = "http")]
@@ -64,29 +66,7 @@ struct Inner {
     effects: AtomicU64,
     anonymous: Principal,
     #[cfg(feature = "http")]
-    client: HttpClient,
-    #[cfg(feature = "http")]
-    secrets: Secrets,
-    /// The values that left through this Gate, which are masked in all that comes back.
-    #[cfg(feature = "http")]
-    scrubber: RwLock<Scrubber>,
-}
-
-#[cfg(feature = "http")]
-impl Inner {
-    fn scrubber(&self) -> Scrubber {
-        self.scrubber.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Masks a value from now on.
-    fn mask(&self, value: &SecretString) {
-        let known = self.scrubber();
-        let more = known.with(value);
-        if !known.is_same(&more) {
-            let mut scrubber = self.scrubber.write().unwrap_or_else(PoisonError::into_inner);
-            *scrubber = scrubber.with(value);
-        }
-    }
+    egress: Egress,
 }
 
 /// Settings of a [`Gate`].
@@ -96,9 +76,7 @@ pub struct GateBuilder {
     approver: Option<Arc<dyn Approver>>,
     approval_time: Duration,
     #[cfg(feature = "http")]
-    client: HttpClient,
-    #[cfg(feature = "http")]
-    secrets: Secrets,
+    egress: Egress,
 }
 
 impl Gate {
@@ -109,9 +87,7 @@ impl Gate {
             approver: None,
             approval_time: Duration::from_mins(10),
             #[cfg(feature = "http")]
-            client: HttpClient::default(),
-            #[cfg(feature = "http")]
-            secrets: Secrets::new(),
+            egress: Egress::default(),
         }
     }
 
@@ -181,14 +157,14 @@ impl GateBuilder {
     /// The client through which requests leave; by default one of its own.
     #[cfg(feature = "http")]
     pub fn http(mut self, client: HttpClient) -> Self {
-        self.client = client;
+        self.egress.client = client;
         self
     }
 
     /// The secrets that may be put into requests; by default there are none. They can be changed while it works.
     #[cfg(feature = "http")]
     pub fn secrets(mut self, secrets: Secrets) -> Self {
-        self.secrets = secrets;
+        self.egress.secrets = secrets;
         self
     }
 
@@ -204,11 +180,7 @@ impl GateBuilder {
                 effects: AtomicU64::new(0),
                 anonymous: Principal::default(),
                 #[cfg(feature = "http")]
-                client: self.client,
-                #[cfg(feature = "http")]
-                secrets: self.secrets,
-                #[cfg(feature = "http")]
-                scrubber: RwLock::default(),
+                egress: self.egress,
             }),
         }
     }

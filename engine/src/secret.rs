@@ -8,6 +8,7 @@ mod file;
 #[cfg(feature = "keyring")]
 mod keyring;
 mod place;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +27,7 @@ pub use file::{FileSecret, SecretFolder, SecretFolderError};
 pub use keyring::KeyringSecret;
 pub(crate) use place::name_of;
 pub use place::{InvalidPlace, SecretPlace};
+pub(crate) use tokens::Tokens;
 
 /// What [`SecretSource::read`] answers with: the value, or `None` where there is none.
 pub type SecretFuture<'a> = Pin<Box<dyn Future<Output = Result<Option<SecretString>, SecretReadError>> + Send + 'a>>;

@@ -51,16 +51,17 @@ pub enum HostPattern {
 impl HostGrant {
     /// All requests to that server, and to whatever class of address its name leads.
     pub fn to_origin(origin: &Origin, class: AddressClass) -> Self {
+        let host = HostPattern::Exact(origin.host().clone());
         let grant = Self {
             methods: Vec::new(),
             scheme: origin.scheme(),
-            host: HostPattern::Exact(origin.host().clone()),
+            addresses: Vec::new(),
             port: origin.port(),
             path: String::new(),
-            addresses: Vec::new(),
             question: None,
+            host,
         };
-        grant.opening(class)
+        grant.host.implied().into_iter().fold(grant, Self::opening).opening(class)
     }
 
     /// Only by these methods, in capitals. None given means all.
@@ -241,7 +242,8 @@ impl fmt::Display for HostGrant {
             write!(f, "{mark}{class}")?;
             mark = ',';
         }
-        Ok(())
+        // A path that ends like classes is not to be read as such.
+        if mark == '=' && split_classes(&self.path).0 != self.path { f.write_str("=public") } else { Ok(()) }
     }
 }
 
@@ -390,6 +392,7 @@ mod tests {
             "https://*/q=1=loopback,private",
             "http://[::1]:3000",
             "http://127.0.0.1=private",
+            "https://a.net/x=private=public",
         ] {
             assert_eq!(grant(text).to_string(), text);
         }

@@ -40,5 +40,5 @@ pub use folder::{Access, Folder};
 pub use grant::{GrantError, Grants, SecretGrant, ToolGrant, Widened, is_secret_name};
 pub use host::{HostGrant, HostPattern};
 pub use principal::{Principal, PrincipalParent};
-pub use request::{HostName, Origin, RequestError, RequestLine, Scheme};
+pub use request::{HostName, Origin, RequestError, RequestLine, Scheme, canonical_path};
 pub use tool::{Annotations, ToolFacts, ToolIdentity, ToolSource};

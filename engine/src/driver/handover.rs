@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
@@ -22,15 +23,20 @@ const AT_ONCE: usize = 64;
 pub(crate) struct Handover(Arc<Mutex<Vec<Task>>>);
 
 impl Handover {
-    /// Hands `work` to the driver of the call. `None` means that the driver is gone, and the guest soon will be.
+    /// Hands `work` to the driver of the call, which goes on with it for as long as somebody waits for the answer. `None`
+    /// means that the driver is gone, and the guest soon will be.
     pub(crate) fn run<W>(&self, work: W) -> impl Future<Output = Option<W::Output>> + Send + use<W>
     where
         W: Future<Output: Send> + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
+        let (mut answer, answered) = oneshot::channel();
         let task = async move {
+            let worked = match select(pin!(answer.closed()), pin!(work)).await {
+                Either::Left(_) => None,
+                Either::Right((worked, _)) => Some(worked),
+            };
             // Whoever asked may be gone.
-            let _ = answer.send(work.await);
+            let _ = worked.map(|worked| answer.send(worked));
         };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(task));
         async move { answered.await.ok() }

@@ -32,7 +32,7 @@ pub(crate) struct Inbound {
 }
 
 enum State {
-    Open(Back),
+    Open(Option<Back>),
     /// All came, and what was held back for scrubbing is still to be handed on.
     Whole,
     Ended,
@@ -46,20 +46,21 @@ impl Inbound {
         pace: Pace,
         ends: Instant,
         scrubber: &Scrubber,
-        back: Back,
+        back: Option<Back>,
     ) -> Result<Self, EgressError> {
-        let gunzip = match head.headers.get(header::CONTENT_ENCODING).map(|coding| coding.to_str().unwrap_or("?")) {
-            None => None,
-            Some(coding) if coding.eq_ignore_ascii_case("identity") => None,
+        let codings: Vec<_> = head.headers.get_all(header::CONTENT_ENCODING).iter().collect();
+        let codings: Vec<_> = codings.iter().map(|coding| coding.to_str().unwrap_or("?")).collect();
+        let gunzip = match codings.join(", ").to_ascii_lowercase().as_str() {
+            "" | "identity" => None,
             // Nothing to undo: a body that is not there may still be spoken of.
-            Some(_) if incoming.is_end_stream() => None,
-            Some(coding) if ["gzip", "x-gzip"].iter().any(|known| coding.eq_ignore_ascii_case(known)) => {
+            _ if incoming.is_end_stream() => None,
+            "gzip" | "x-gzip" => {
                 head.headers.remove(header::CONTENT_ENCODING);
                 head.headers.remove(header::CONTENT_LENGTH);
                 Some(Box::new(Gunzip::new()))
             }
             // The server says this too, and what it says may be an echo.
-            Some(coding) => return Err(EgressError::Coding { coding: scrubber.scrub_text(coding.to_owned()) }),
+            coding => return Err(EgressError::Coding { coding: scrubber.scrub_text(coding.to_owned()) }),
         };
         let announced = incoming.size_hint().lower();
         if gunzip.is_none() && announced > pace.response_bytes {
@@ -84,7 +85,7 @@ impl Inbound {
 
     /// All came: the connection is free for others.
     fn end(&mut self) {
-        if let State::Open(back) = std::mem::replace(&mut self.state, State::Whole) {
+        if let State::Open(Some(back)) = std::mem::replace(&mut self.state, State::Whole) {
             back.go();
         }
     }

@@ -10,6 +10,7 @@ pub(super) struct Gunzip {
     decoder: MultiGzDecoder<Vec<u8>>,
     /// What is still to be decoded.
     input: Bytes,
+    begun: bool,
 }
 
 /// Bytes that are decoded in one step: at most a MiB comes of them.
@@ -19,10 +20,11 @@ const PIECE: usize = 64 << 10;
 
 impl Gunzip {
     pub(super) fn new() -> Self {
-        Self { decoder: MultiGzDecoder::new(Vec::new()), input: Bytes::new() }
+        Self { decoder: MultiGzDecoder::new(Vec::new()), input: Bytes::new(), begun: false }
     }
 
     pub(super) fn push(&mut self, input: Bytes) {
+        self.begun |= !input.is_empty();
         self.input = input;
     }
 
@@ -38,8 +40,11 @@ impl Gunzip {
         Ok((!decoded.is_empty()).then(|| decoded.into()))
     }
 
-    /// Whether what was pushed was whole.
+    /// Whether what was pushed was whole; nothing at all is.
     pub(super) fn finish(&mut self) -> Result<(), EgressError> {
+        if !self.begun {
+            return Ok(());
+        }
         self.decoder.try_finish().map_err(|error| broken(&error))
     }
 }

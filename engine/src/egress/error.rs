@@ -26,6 +26,8 @@ pub(crate) enum EgressError {
     Coding { coding: String },
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
+    #[error("the request has more than 100 headers")]
+    RequestHead,
     #[error("the body of the request broke off")]
     RequestBody,
 }

@@ -7,10 +7,28 @@ use std::time::{Duration, Instant};
 
 use casemate_policy::Origin;
 use hyper::client::conn::http1::SendRequest;
+use tokio::task::JoinHandle;
 
 use super::{Inner, OutBody};
 
-pub(super) type Sender = SendRequest<OutBody>;
+/// One end of a connection, which is closed when this is dropped.
+pub(super) struct Sender {
+    pub(super) sender: SendRequest<OutBody>,
+    driver: JoinHandle<()>,
+}
+
+impl Sender {
+    pub(super) fn new(sender: SendRequest<OutBody>, driver: JoinHandle<()>) -> Self {
+        Self { sender, driver }
+    }
+}
+
+/// A server that has answered may still wait for the rest of a request.
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
 
 /// Where a connection goes. The address is part of it: whoever may reach a name may not reach all its addresses.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -31,8 +49,8 @@ struct Idle {
 const LONGEST_IDLE: Duration = Duration::from_mins(1);
 /// How long a connection has to become free.
 const SOON: Duration = Duration::from_millis(50);
-/// How many wait for one destination.
-const MOST_IDLE: usize = 64;
+/// How many wait, for all destinations together: each is an open file.
+const MOST_IDLE: usize = 128;
 
 impl Pool {
     /// The connection that was used last.
@@ -40,7 +58,7 @@ impl Pool {
         while let Some(mut sender) = self.pop(key) {
             // The end of a response is seen a moment before its connection is free. It never is where the server
             // answered before it had the whole request.
-            if let Ok(Ok(())) = tokio::time::timeout(SOON, sender.ready()).await {
+            if let Ok(Ok(())) = tokio::time::timeout(SOON, sender.sender.ready()).await {
                 return Some(sender);
             }
         }
@@ -60,21 +78,23 @@ impl Pool {
 
     fn put(&self, key: Key, sender: Sender) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = !all.contains_key(&key);
-        if new {
-            all.retain(|_, idle| idle.last().is_some_and(Idle::is_of_use));
+        all.retain(|_, idle| {
+            idle.retain(Idle::is_of_use);
+            !idle.is_empty()
+        });
+        if all.values().map(Vec::len).sum::<usize>() >= MOST_IDLE {
+            let oldest = all.iter().min_by_key(|(_, idle)| idle.first().map(|idle| idle.since));
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                all.remove(&oldest);
+            }
         }
-        let idle = all.entry(key).or_default();
-        if idle.len() >= MOST_IDLE {
-            idle.remove(0);
-        }
-        idle.push(Idle { sender, since: Instant::now() });
+        all.entry(key).or_default().push(Idle { sender, since: Instant::now() });
     }
 }
 
 impl Idle {
     fn is_of_use(&self) -> bool {
-        !self.sender.is_closed() && self.since.elapsed() < LONGEST_IDLE
+        !self.sender.sender.is_closed() && self.since.elapsed() < LONGEST_IDLE
     }
 }
 

@@ -47,15 +47,6 @@ impl Scrubber {
         Self { known: Some(Arc::new(Known::new(values, forms))) }
     }
 
-    /// Whether both look for the same, and one was made of the other by nothing new.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        match (&self.known, &other.known) {
-            (None, None) => true,
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-            _ => false,
-        }
-    }
-
     /// Whether nothing is looked for.
     pub(crate) fn is_empty(&self) -> bool {
         self.known.is_none()

@@ -220,7 +220,7 @@ impl Scope {
     }
 
     /// A step that asks the budget; what it has no room for is recorded.
-    fn within<E: Effect>(
+    pub(super) fn within<E: Effect>(
         &self,
         numbered: &Numbered<E>,
         step: impl FnOnce(&E, &Account) -> Result<(), LimitExceeded>,

@@ -75,7 +75,7 @@ impl Budget {
         self
     }
 
-    /// HTTP requests, of all sandboxes and tools; default 10,000.
+    /// HTTP requests, of all sandboxes and tools, those that are denied too; default 10,000.
     pub fn requests(mut self, count: u64) -> Self {
         self.requests = count;
         self
@@ -145,13 +145,7 @@ impl Account {
         Ok(())
     }
 
-    /// Whether another HTTP request would be within the budget now.
-    #[cfg(feature = "http")]
-    pub(crate) fn check_request(&self) -> Result<(), LimitExceeded> {
-        within(LimitKind::Requests, &self.requests, 1, self.budget.requests)
-    }
-
-    /// Spends an HTTP request.
+    /// Spends an HTTP request, whatever becomes of it.
     #[cfg(feature = "http")]
     pub(crate) fn spend_request(&self) -> Result<(), LimitExceeded> {
         take(LimitKind::Requests, &self.requests, 1, self.budget.requests)

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use casemate_policy::{HostName, RequestLine};
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use http::header::HeaderMap;
 use http::{Request, Response};
 use http_body::{Body, Frame};
@@ -19,11 +20,12 @@ use super::admit::Numbered;
 use super::permit::{Permit, Record};
 use super::scope::Scope;
 use crate::effect::{Denial, Failure, Fetch, Outcome, SecretUse};
-use crate::egress::{EgressError, OutBody, Pace};
+use crate::egress::{EgressError, OutBody, Pace, Progress};
 use crate::event::Subject;
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::perform::{self, Watched};
 use crate::secret::{Secret, SecretPlace, name_of, placeholders};
+use crate::tool::http::Token;
 
 /// A request that somebody wants to send.
 pub(crate) struct Outgoing {
@@ -45,6 +47,8 @@ pub(crate) enum Wanted {
         name: String,
         place: SecretPlace,
     },
+    /// What that one buys.
+    Token(Arc<Token>),
     None,
 }
 
@@ -55,6 +59,15 @@ pub(crate) enum Unanswered {
     Stopped(Outcome),
     /// It left, and failed.
     Failed(EgressError),
+}
+
+impl From<Unanswered> for Outcome {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Stopped(outcome) => outcome,
+            Unanswered::Failed(error) => perform::outcome_of(&error),
+        }
+    }
 }
 
 impl Scope {
@@ -71,16 +84,19 @@ impl Scope {
         async move { sending.await.unwrap_or_else(|_panic| Err(failed())) }.instrument(span)
     }
 
-    /// What asks for something that cannot be a request is recorded, and refused.
-    pub(crate) fn refuse_request(&self, authority: &str, reason: String) {
-        let subject = Subject::Host(super::scope::shortened(authority));
-        let record = Record::new(self.tree().clone(), self.gate().next_effect(), subject, false);
-        record.settle(Outcome::InvalidInput(reason));
+    /// What is refused before it is an effect that could be decided is recorded all the same, as long as there is room
+    /// for it in the budget.
+    pub(crate) fn refuse_request(&self, authority: &str, outcome: Outcome) {
+        if self.account().spend_request().is_ok() {
+            let subject = Subject::Host(super::scope::shortened(authority));
+            Record::new(self.tree().clone(), self.gate().next_effect(), subject, false).settle(outcome);
+        }
     }
 
     async fn send(self, id: u64, outgoing: Outgoing) -> Result<Response<Watched>, Unanswered> {
         let Outgoing { line, mut query, mut headers, body, secrets, request_bytes, pace } = outgoing;
         let fetch = Numbered { id, effect: Fetch::new(line, query.as_deref()) };
+        self.within(&fetch, |_, account| account.spend_request()).map_err(Unanswered::Stopped)?;
         // A name that may not be reached is not looked up either: that alone could tell somebody something.
         self.check_grant(&fetch).map_err(Unanswered::Stopped)?;
         let fetch = self.look_up(fetch, pace).await?;
@@ -91,28 +107,34 @@ impl Scope {
         let path = permit.effect().request.path();
         let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
         let request = Request::builder().method(permit.effect().request.method()).uri(target);
-        let body = Counted { body, left: request_bytes, max: request_bytes }.boxed_unsync();
+        let progress = Progress::new();
+        let body = Counted { body, left: request_bytes, max: request_bytes, progress: progress.clone() }.boxed_unsync();
         let Ok(mut request) = request.body(body) else {
             let text = "this cannot be written as a request".to_owned();
             return Err(Unanswered::Stopped(permit.give_up(Outcome::InvalidInput(text))));
         };
         *request.headers_mut() = headers;
-        let inner = &self.gate().inner;
-        perform::fetch(permit, &inner.client, request, pace, inner.scrubber()).await.map_err(Unanswered::Failed)
+        let egress = &self.gate().inner.egress;
+        let scrubber = egress.scrubber(permit.effect().request.origin());
+        let sent = perform::fetch(permit, &egress.client, request, (pace, progress), scrubber).await;
+        sent.map_err(Unanswered::Failed)
     }
 
     async fn look_up(&self, fetch: Numbered<Fetch>, pace: Pace) -> Result<Numbered<Fetch>, Unanswered> {
+        // Dropped with this future, it records that whoever asked is gone.
+        let record = self.record_of(&fetch);
         let found = match fetch.effect.request.origin().host() {
             HostName::Address(address) => Ok(vec![*address]),
-            HostName::Name(name) => self.gate().inner.client.look_up(name, pace.connect).await,
+            HostName::Name(name) => self.gate().inner.egress.client.look_up(name, pace.look_up).await,
         };
         match found {
             Ok(found) => {
+                record.close();
                 let Numbered { id, effect } = fetch;
                 Ok(Numbered { id, effect: effect.leading_to(&found, self.reach()) })
             }
             Err(error) => {
-                self.record_of(&fetch).settle(perform::outcome_of(&error));
+                record.settle(perform::outcome_of(&error));
                 Err(Unanswered::Failed(error))
             }
         }
@@ -128,13 +150,17 @@ impl Scope {
         query: &mut Option<String>,
     ) -> Result<(), Outcome> {
         let line = &permit.effect().request;
+        if let Wanted::Token(token) = wanted {
+            return self.put_token(id, permit, &token, headers).await;
+        }
         let uses = self.uses(line, wanted)?;
         check_placeholders(self, line, &uses, headers, query.as_deref())?;
         for (secret, place) in uses {
             let effect = SecretUse::new(secret.name(), place.to_string(), (id, permit.effect()));
             let admitted = self.admit(Numbered { id: self.gate().next_effect(), effect }).await?;
+            self.check_current(&secret)?;
             let value = perform::reveal(admitted, &secret).await?;
-            self.mask(&value);
+            self.gate().inner.egress.mask(line.origin(), &value);
             if !place.put(&value, headers, query) {
                 let text = format!("the secret `{}` cannot be written into the {place}", secret.name());
                 return Err(Outcome::InvalidInput(text));
@@ -143,11 +169,58 @@ impl Scope {
         Ok(())
     }
 
+    /// A token is used for each request in the name of the secret that bought it.
+    async fn put_token(
+        &self,
+        id: u64,
+        permit: &Permit<Fetch>,
+        token: &Token,
+        headers: &mut HeaderMap,
+    ) -> Result<(), Outcome> {
+        let egress = &self.gate().inner.egress;
+        let name = token.secret();
+        let secret = egress.secrets.get(name).ok_or_else(|| missing(name))?;
+        let effect = SecretUse::new(name, "header `authorization`, as a token".to_owned(), (id, permit.effect()));
+        self.admit(Numbered { id: self.gate().next_effect(), effect }).await?.reveal().close();
+        self.check_current(&secret)?;
+        let value = match egress.tokens.get(token.purpose(), &secret) {
+            Some(value) => value,
+            None => {
+                // Boxed, since buying one is sending a request too.
+                let buying: BoxFuture<'_, _> = Box::pin(token.buy(self));
+                let (value, until) = buying.await?;
+                egress.tokens.keep(token.purpose(), secret, value.clone(), until);
+                value
+            }
+        };
+        egress.mask(permit.effect().request.origin(), &value);
+        if SecretPlace::bearer().put(&value, headers, &mut None) {
+            Ok(())
+        } else {
+            Err(Outcome::Failed(Failure::new("the token cannot stand in a header").into()))
+        }
+    }
+
+    /// A token that a server does not take is of no use any more.
+    pub(crate) fn forget_token(&self, token: &Token) {
+        self.gate().inner.egress.tokens.forget(token.purpose());
+    }
+
+    /// A person may have been asked for long.
+    fn check_current(&self, secret: &Arc<Secret>) -> Result<(), Outcome> {
+        let now = self.gate().inner.egress.secrets.get(secret.name());
+        if now.is_some_and(|now| Arc::ptr_eq(&now, secret)) {
+            return Ok(());
+        }
+        let text = format!("the secret `{}` was replaced or revoked meanwhile", secret.name());
+        Err(Outcome::Failed(Failure::new(text).into()))
+    }
+
     /// The secrets that go into such a request, and where each goes.
     fn uses(&self, line: &RequestLine, wanted: Wanted) -> Result<Vec<(Arc<Secret>, SecretPlace)>, Outcome> {
-        let secrets = &self.gate().inner.secrets;
+        let secrets = &self.gate().inner.egress.secrets;
         match wanted {
-            Wanted::None => Ok(Vec::new()),
+            Wanted::None | Wanted::Token(_) => Ok(Vec::new()),
             Wanted::Bound => {
                 let granted = self.reach().secrets().iter().filter_map(|grant| secrets.get(grant.name()));
                 let placed = granted.flat_map(|secret| {
@@ -157,8 +230,7 @@ impl Scope {
                 Ok(placed.collect())
             }
             Wanted::Named { name, place } => {
-                let missing = || format!("there is no secret `{name}`: declare it with `--secret {name}=…`");
-                let secret = secrets.get(&name).ok_or_else(|| Outcome::Failed(Failure::new(missing()).into()))?;
+                let secret = secrets.get(&name).ok_or_else(|| missing(&name))?;
                 if !secret.bindings().is_empty() && secret.places(line).next().is_none() {
                     return Err(not_bound(&name, line));
                 }
@@ -166,6 +238,11 @@ impl Scope {
             }
         }
     }
+}
+
+fn missing(name: &str) -> Outcome {
+    let text = format!("there is no secret `{name}`: declare it with `--secret {name}=…`");
+    Outcome::Failed(Failure::new(text).into())
 }
 
 fn not_bound(name: &str, line: &RequestLine) -> Outcome {
@@ -211,6 +288,7 @@ struct Counted {
     body: OutBody,
     left: u64,
     max: u64,
+    progress: Progress,
 }
 
 impl Body for Counted {
@@ -228,6 +306,7 @@ impl Body for Counted {
             return Poll::Ready(Some(Err(LimitExceeded::new(LimitKind::RequestBytes, used, self.max).into())));
         };
         self.left = left;
+        self.progress.note();
         Poll::Ready(polled)
     }
 

@@ -110,12 +110,6 @@ impl Scope {
             .collect()
     }
 
-    /// Masks a value from now on in all that comes back through this Gate.
-    #[cfg(feature = "http")]
-    pub(crate) fn mask(&self, value: &secrecy::SecretString) {
-        self.gate().inner.mask(value);
-    }
-
     /// What the sandbox itself reaches.
     pub(crate) fn reach(&self) -> &Arc<Grants> {
         &self.inner.reach

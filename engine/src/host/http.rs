@@ -19,7 +19,7 @@ use crate::driver::Handover;
 use crate::effect::{Denial, Outcome};
 use crate::egress::{EgressError, OutBody, Pace, Phase};
 use crate::gate::{Outgoing, Scope, Unanswered, Wanted};
-use crate::limits::Limits;
+use crate::limits::{LimitExceeded, LimitKind, Limits};
 use crate::secret::placeholder;
 
 /// What a sandbox finds in its environment without being given it: where its tools are, and for each secret that it may
@@ -64,7 +64,7 @@ impl Http {
         line.map_err(|error| {
             let reason = error.to_string();
             self.refusals.add_denied(RefusedAction::Request, authority, &Denial::new(reason.clone()));
-            self.scope.refuse_request(authority, reason);
+            self.scope.refuse_request(authority, Outcome::InvalidInput(reason));
             Error::HttpRequestUriInvalid
         })
     }
@@ -96,20 +96,27 @@ impl WasiHttpHooks for Http {
             Err(error) => return at_once(error),
         };
         let Ok(exchange) = self.exchanges.clone().try_acquire_owned() else {
+            let max = u64::from(self.limits.http.connections);
+            let limit = LimitExceeded::new(LimitKind::Connections, max.saturating_add(1), max);
+            let reason = Denial::new(limit.to_string());
+            self.refusals.add_denied(RefusedAction::Request, &line.to_string(), &reason);
+            self.scope.refuse_request(&line.origin().host().to_string(), Outcome::LimitExceeded(limit));
             return at_once(Error::ConnectionLimitReached);
         };
         if tools::is_meant(&line) {
-            let answer = self.handover.run(tools::call(&self.scope, &self.refusals, line, request, &self.limits));
-            return Box::new(async move {
-                let response = answer.await.ok_or(Error::ConnectionTerminated)??;
-                drop(exchange);
-                Ok((response, nothing()))
+            let call = tools::call(&self.scope, &self.refusals, line, request, &self.limits);
+            let answer = self.handover.run(async move {
+                let _held = exchange;
+                call.await
             });
+            return Box::new(async move { Ok((answer.await.ok_or(Error::ConnectionTerminated)??, nothing())) });
         }
         let (refusals, target) = (self.refusals.clone(), line.to_string());
-        let answer = self.handover.run(self.scope.fetch(self.outgoing(line, request, options)));
+        let sent = self.scope.fetch(self.outgoing(line, request, options));
+        // The place is held by the deed, not by the guest's waiting for it.
+        let answer = self.handover.run(async move { (sent.await, exchange) });
         Box::new(async move {
-            let response = answer.await.ok_or(Error::ConnectionTerminated)?;
+            let (response, exchange) = answer.await.ok_or(Error::ConnectionTerminated)?;
             let response = response.map_err(|error| {
                 match &error {
                     Unanswered::Stopped(Outcome::Denied(denial)) => {
@@ -178,7 +185,6 @@ fn told(error: &Unanswered) -> Error {
 }
 
 fn code(error: &EgressError) -> Error {
-    use crate::limits::LimitKind;
     match error {
         EgressError::LookUp { .. } => Error::DnsError { rcode: None, info_code: None },
         EgressError::Connect { .. } => Error::ConnectionRefused,
@@ -195,6 +201,7 @@ fn code(error: &EgressError) -> Error {
             Error::HttpResponseBodySize(Some(limit.used))
         }
         EgressError::Limit(limit) => Error::HttpRequestBodySize(Some(limit.used)),
+        EgressError::RequestHead => Error::HttpRequestHeaderSectionSize(None),
         EgressError::RequestBody => Error::ConnectionTerminated,
     }
 }

@@ -9,7 +9,7 @@ use http_body::{Body, Frame};
 use secrecy::SecretString;
 
 use crate::effect::{Failure, Fetch, Outcome, SecretUse};
-use crate::egress::{Departure, EgressError, HttpClient, Inbound, OutBody, Pace, Scrubber};
+use crate::egress::{Departure, EgressError, HttpClient, Inbound, OutBody, Pace, Progress, Scrubber};
 use crate::gate::{Permit, Record};
 use crate::secret::Secret;
 
@@ -18,12 +18,18 @@ pub(crate) async fn fetch(
     permit: Permit<Fetch>,
     client: &HttpClient,
     request: Request<OutBody>,
-    pace: Pace,
+    (pace, progress): (Pace, Progress),
     scrubber: Scrubber,
 ) -> Result<Response<Watched>, EgressError> {
     let (fetch, record) = permit.depart();
-    let departure =
-        Departure { origin: fetch.request.origin().clone(), addresses: fetch.addresses, request, pace, scrubber };
+    let departure = Departure {
+        origin: fetch.request.origin().clone(),
+        addresses: fetch.addresses,
+        request,
+        pace,
+        scrubber,
+        progress,
+    };
     match client.send(departure).await {
         Ok(response) => {
             let status = response.status().as_u16();

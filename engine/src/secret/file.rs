@@ -104,7 +104,7 @@ impl SecretFolder {
         };
         self.make().map_err(failed(&self.path))?;
         // A name with a dot is no secret's, so it is in nobody's way.
-        let new = self.path.join(format!("{name}.new-{}", std::process::id()));
+        let new = self.path.join(format!("{name}.new-{}", uuid::Uuid::now_v7()));
         let written =
             write_private(&new, value.expose_secret().as_bytes()).and_then(|()| fs::rename(&new, self.path.join(name)));
         if written.is_err() {

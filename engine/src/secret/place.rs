@@ -7,6 +7,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
+use crate::egress::is_ours;
+
 /// Where in a request a secret goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SecretPlace(Place);
@@ -57,15 +59,7 @@ impl SecretPlace {
     pub fn header(name: &str, format: &str) -> Result<Self, InvalidPlace> {
         let wrong = |why| InvalidPlace { what: format!("the header `{name}` as `{format}`"), why };
         let name_of = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("that is no name of a header"))?;
-        if [
-            header::HOST,
-            header::CONTENT_LENGTH,
-            header::TRANSFER_ENCODING,
-            header::CONNECTION,
-            header::ACCEPT_ENCODING,
-        ]
-        .contains(&name_of)
-        {
+        if is_ours(&name_of) {
             return Err(wrong("that header is the client's own"));
         }
         if format.matches("{}").count() != 1 || format.chars().any(|letter| !(' '..='~').contains(&letter)) {

@@ -32,7 +32,7 @@ use operation::Operation;
 use super::Tool;
 use crate::limits::HttpLimits;
 use crate::secret::{InvalidPlace, SecretPlace};
-use token::Token;
+pub(crate) use token::Token;
 
 /// A tool in the making, of an HTTP endpoint.
 ///
@@ -136,7 +136,9 @@ pub(crate) fn may_be_set(name: &str) -> bool {
 impl HttpTool {
     /// A tool of all that is below `url`, which has a scheme, a host and perhaps a path.
     pub fn new(name: impl Into<String>, url: &str) -> Result<Self, HttpToolError> {
-        let wrong = |why: &str| HttpToolError::Url { url: url.to_owned(), why: why.to_owned() };
+        // What stands before an `@` may be a password.
+        let shown = if url.contains('@') { "…" } else { url };
+        let wrong = |why: &str| HttpToolError::Url { url: shown.to_owned(), why: why.to_owned() };
         let parsed: Url = url.parse().map_err(|error: url::ParseError| wrong(&error.to_string()))?;
         if parsed.query().is_some() || parsed.fragment().is_some() {
             return Err(wrong("leave out what follows the path"));
@@ -146,10 +148,7 @@ impl HttpTool {
 
     fn at(name: String, url: Url) -> Result<Self, HttpToolError> {
         let origin = origin_of(&url)?;
-        let grant = HostGrant::to_origin(&origin, AddressClass::Public).to_string();
-        // Naming an address, or localhost, opens what that leads to.
-        let implied: HostGrant = grant.parse()?;
-        implied.below(url.path())?;
+        open(&origin, &[]).below(url.path())?;
         Ok(Self {
             name,
             description: String::new(),
@@ -207,18 +206,19 @@ impl HttpTool {
     /// What it reaches by being made.
     fn reach(&self) -> Result<Grants, GrantError> {
         let secrets = match &self.auth {
-            HttpAuth::Key { secret, .. } => Some(secret),
-            HttpAuth::None | HttpAuth::Token(_) => None,
+            HttpAuth::Key { secret, .. } => Some(secret.as_str()),
+            HttpAuth::Token(token) => Some(token.secret()),
+            HttpAuth::None => None,
         };
-        let host = open(&self.origin, &self.addresses)?.below(self.url.path())?;
+        let host = open(&self.origin, &self.addresses).below(self.url.path())?;
         secrets.into_iter().try_fold(Grants::none().host(host), Grants::secret)
     }
 }
 
 /// What a grant of that server is, with these classes of addresses.
-fn open(origin: &Origin, classes: &[AddressClass]) -> Result<HostGrant, GrantError> {
-    let grant: HostGrant = HostGrant::to_origin(origin, AddressClass::Public).to_string().parse()?;
-    Ok(classes.iter().fold(grant, |grant, class| grant.opening(*class)))
+fn open(origin: &Origin, classes: &[AddressClass]) -> HostGrant {
+    let grant = HostGrant::to_origin(origin, AddressClass::Public);
+    classes.iter().fold(grant, |grant, class| grant.opening(*class))
 }
 
 fn origin_of(url: &Url) -> Result<Origin, HttpToolError> {

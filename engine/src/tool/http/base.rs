@@ -58,6 +58,8 @@ struct Input {
     headers: Map<String, Value>,
 }
 
+const MOST_HEADERS: usize = 90;
+
 fn post() -> String {
     Method::POST.to_string()
 }
@@ -70,6 +72,9 @@ pub(crate) fn prepare(input: &Value) -> Result<Prepared, String> {
         return Err(format!("a {method} request has no payload: use `query`, or another method"));
     }
     let path = canonical(&input.path)?.to_owned();
+    if input.headers.len() > MOST_HEADERS {
+        return Err(format!("there are more than {MOST_HEADERS} headers"));
+    }
     let mut headers = input.headers.iter().map(header).collect::<Result<HeaderMap, String>>()?;
     let body = body(input.payload, &mut headers)?;
     Ok(Prepared { method, path, query: query(input.query)?, headers, body })

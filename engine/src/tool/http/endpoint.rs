@@ -7,7 +7,7 @@ use casemate_host_bindings::{parameters_from_schema, shape_from_schema};
 use casemate_policy::{Grants, RequestLine};
 use futures_util::future::BoxFuture;
 use http::header;
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use url::Url;
 
@@ -24,6 +24,14 @@ pub(super) struct Endpoint(Arc<HttpTool>);
 
 /// Characters of a body that a message of its failure holds.
 const MOST_SHOWN: usize = 1_000;
+/// The answers that say where to go instead.
+const REDIRECTS: [StatusCode; 5] = [
+    StatusCode::MOVED_PERMANENTLY,
+    StatusCode::FOUND,
+    StatusCode::SEE_OTHER,
+    StatusCode::TEMPORARY_REDIRECT,
+    StatusCode::PERMANENT_REDIRECT,
+];
 /// Redirects of one call that are followed.
 const MOST_REDIRECTS: usize = 5;
 
@@ -42,7 +50,7 @@ impl Endpoint {
         let prepared = prepared.map_err(Outcome::InvalidInput)?;
         let reach = tool.reach().map_err(|error| failed(error.to_string()))?;
         let scope = invocation.scope().child(Arc::new(reach), Toolset::new(), Arc::default());
-        let response = self.exchange(&scope, invocation.scope(), prepared).await?;
+        let response = self.exchange(&scope, prepared).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| outcome_of(&error))?.to_bytes();
         let status = head.status.as_u16();
@@ -58,21 +66,26 @@ impl Endpoint {
 
     /// Sends the request, and follows redirects of what only reads. A tool of a whole base follows none: which path may
     /// be asked for was decided by its input.
-    async fn exchange(&self, scope: &Scope, caller: &Scope, prepared: Prepared) -> Result<Response<Watched>, Outcome> {
+    async fn exchange(&self, scope: &Scope, prepared: Prepared) -> Result<Response<Watched>, Outcome> {
         let tool = &self.0;
         let follows = tool.operation.is_some() && matches!(prepared.method, Method::GET | Method::HEAD);
         let mut url = prepared.url(&tool.url);
         let mut hops = 0;
         loop {
-            let outgoing = self.outgoing(caller, &url, &prepared).await?;
+            let outgoing = self.outgoing(&url, &prepared)?;
             let response = scope.fetch(outgoing).await.map_err(|error| match error {
                 Unanswered::Stopped(Outcome::Denied(denial)) if hops > 0 => {
                     failed(format!("the server redirected to `{url}`, which was denied: {}", denial.reason))
                 }
-                Unanswered::Stopped(outcome) => outcome,
-                Unanswered::Failed(error) => outcome_of(&error),
+                other => other.into(),
             })?;
-            let next = response.headers().get(header::LOCATION).filter(|_| response.status().is_redirection());
+            if let HttpAuth::Token(token) = &tool.auth
+                && response.status() == StatusCode::UNAUTHORIZED
+            {
+                scope.forget_token(token);
+            }
+            let moved = REDIRECTS.contains(&response.status());
+            let next = response.headers().get(header::LOCATION).filter(|_| moved);
             let next = next.filter(|_| follows).and_then(|next| url.join(next.to_str().ok()?).ok());
             let Some(next) = next else { return Ok(response) };
             hops += 1;
@@ -83,23 +96,19 @@ impl Endpoint {
         }
     }
 
-    async fn outgoing(&self, caller: &Scope, url: &Url, prepared: &Prepared) -> Result<Outgoing, Outcome> {
+    fn outgoing(&self, url: &Url, prepared: &Prepared) -> Result<Outgoing, Outcome> {
         let tool = &self.0;
         let line = line(&prepared.method, url).map_err(Outcome::InvalidInput)?;
-        let mut headers = prepared.headers.clone();
         let home = *line.origin() == tool.origin;
         let secrets = match &tool.auth {
             HttpAuth::Key { secret, place } if home => Wanted::Named { name: secret.clone(), place: place.clone() },
-            HttpAuth::Token(token) if home => {
-                token.put(caller, &mut headers).await?;
-                Wanted::None
-            }
+            HttpAuth::Token(token) if home => Wanted::Token(token.clone()),
             HttpAuth::None | HttpAuth::Key { .. } | HttpAuth::Token(_) => Wanted::None,
         };
         Ok(Outgoing {
             line,
             query: url.query().map(str::to_owned),
-            headers,
+            headers: prepared.headers.clone(),
             body: body(prepared.body.clone().unwrap_or_default()),
             secrets,
             request_bytes: tool.limits.request_bytes,

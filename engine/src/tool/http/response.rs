@@ -7,6 +7,10 @@ use http::header::{self, HeaderName};
 use serde_json::{Value, json};
 
 use super::request::is_json;
+use crate::json::Reader;
+
+/// Bytes of memory that the value of a body may take.
+const LARGEST_VALUE: usize = 64 << 20;
 
 /// The status, the headers in `keep` and the content type, and the body: JSON as itself, other text as a string, the
 /// rest as `{"base64": …}`, and null where there is none.
@@ -45,11 +49,10 @@ fn content(content_type: &str, body: &[u8]) -> Value {
     if body.is_empty() {
         return Value::Null;
     }
-    let json = if is_json(content_type) { serde_json::from_slice(body).ok() } else { None };
-    json.unwrap_or_else(|| match std::str::from_utf8(body) {
-        Ok(text) => json!(text),
-        Err(_) => json!({"base64": BASE64_STANDARD.encode(body)}),
-    })
+    let Ok(text) = std::str::from_utf8(body) else { return json!({"base64": BASE64_STANDARD.encode(body)}) };
+    // What takes far more room as a value stays a text.
+    let json = is_json(content_type).then(|| Reader::new(LARGEST_VALUE).read(text).ok()).flatten();
+    json.unwrap_or_else(|| text.into())
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
-//! `OAuth` 2 client credentials: a secret is exchanged for a token, which is kept until it expires.
+//! `OAuth` 2 client credentials: a secret buys a token, which is of use until it expires.
+//!
+//! A token is kept by the Gate, never by the tool: it is as much a secret of that Gate as the one that bought it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,34 +12,26 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::endpoint::{body, failed, line};
 use super::{HttpToolError, open, origin_of};
 use crate::effect::Outcome;
 use crate::egress::Pace;
-use crate::gate::{Outgoing, Scope, Unanswered, Wanted};
+use crate::gate::{Outgoing, Scope, Wanted};
 use crate::limits::HttpLimits;
 use crate::perform::outcome_of;
 use crate::secret::SecretPlace;
 use crate::tool::Toolset;
 
-/// Where tokens come from, and the one there is. It is one for all that call the tool.
+/// Where tokens come from.
 #[derive(Debug)]
-pub(super) struct Token {
+pub(crate) struct Token {
     url: Url,
     host: HostGrant,
     secret: (String, SecretPlace),
     form: Bytes,
-    current: Mutex<Option<Current>>,
-}
-
-#[derive(Debug)]
-struct Current {
-    value: SecretString,
-    until: Instant,
+    purpose: String,
 }
 
 /// RFC 6749, 5.1.
@@ -60,34 +54,29 @@ impl Token {
         secret: (String, SecretPlace),
         scopes: &[String],
     ) -> Result<Self, HttpToolError> {
-        let host = open(&origin_of(url)?, classes)?.below(url.path())?.methods(["POST"])?;
+        let host = open(&origin_of(url)?, classes).below(url.path())?.methods(["POST"])?;
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         if !scopes.is_empty() {
             form.append_pair("scope", &scopes.join(" "));
         }
-        let form = form.finish().into();
-        Ok(Self { url: url.clone(), host, secret, form, current: Mutex::new(None) })
+        let form = form.finish();
+        let purpose = format!("{url} {} {:?} {form}", secret.0, secret.1);
+        Ok(Self { url: url.clone(), host, secret, form: form.into(), purpose })
     }
 
-    /// Puts a token into the headers, a new one where the old one is over.
-    pub(super) async fn put(&self, caller: &Scope, headers: &mut HeaderMap) -> Result<(), Outcome> {
-        let mut current = self.current.lock().await;
-        if current.as_ref().is_none_or(|token| token.until <= Instant::now()) {
-            *current = Some(self.ask(caller).await?);
-        }
-        let Some(token) = current.as_ref() else { return Ok(()) };
-        // The Gate that sends it is not always the one that got it.
-        caller.mask(&token.value);
-        let text = Zeroizing::new(format!("Bearer {}", token.value.expose_secret()));
-        let mut value =
-            HeaderValue::from_str(&text).map_err(|_| failed("the token cannot stand in a header".to_owned()))?;
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-        Ok(())
+    /// The name of the secret that buys it.
+    pub(crate) fn secret(&self) -> &str {
+        &self.secret.0
     }
 
-    async fn ask(&self, caller: &Scope) -> Result<Current, Outcome> {
+    /// What tells tokens apart that are for something else.
+    pub(crate) fn purpose(&self) -> &str {
+        &self.purpose
+    }
+
+    /// A new one, and until when it is of use.
+    pub(crate) async fn buy(&self, caller: &Scope) -> Result<(SecretString, Instant), Outcome> {
         let (name, place) = self.secret.clone();
         let reach = Grants::none().host(self.host.clone()).secret(&name).map_err(|error| failed(error.to_string()))?;
         let scope = caller.child(Arc::new(reach), Toolset::new(), Arc::default());
@@ -102,10 +91,7 @@ impl Token {
             request_bytes: limits.request_bytes,
             pace: Pace::new(&limits),
         };
-        let response = scope.fetch(outgoing).await.map_err(|error| match error {
-            Unanswered::Stopped(outcome) => outcome,
-            Unanswered::Failed(error) => outcome_of(&error),
-        })?;
+        let response = scope.fetch(outgoing).await?;
         let status = response.status();
         let answer = response.into_body().collect().await.map_err(|error| outcome_of(&error))?.to_bytes();
         if !status.is_success() {
@@ -115,6 +101,10 @@ impl Token {
             .map_err(|_| failed("there is no token: its server answered with something else".to_owned()))?;
         let lasts = Duration::from_secs(granted.expires_in.unwrap_or(USUAL)).saturating_sub(MARGIN);
         let until = Instant::now().checked_add(lasts).unwrap_or_else(Instant::now);
-        Ok(Current { value: granted.access_token.into(), until })
+        let value = SecretString::from(granted.access_token);
+        if let Some(why) = crate::secret::fault(value.expose_secret()) {
+            return Err(failed(format!("there is no token that can be used: {why}")));
+        }
+        Ok((value, until))
     }
 }
