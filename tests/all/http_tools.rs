@@ -275,3 +275,27 @@ fn a_document_of_a_real_service_becomes_tools() {
 fn json_reply(body: &str) -> Reply {
     Reply::new(200, &[("content-type", "application/json")], body)
 }
+
+#[test]
+fn a_token_is_used_only_in_the_name_of_its_secret() {
+    let server = Server::start(|request| match request.target.as_str() {
+        "/token" => Reply::new(200, &[], r#"{"access_token": "canary-token-987654", "expires_in": 3600}"#),
+        _ => echo(request),
+    });
+    let declared = format!(
+        "url = '{}'\n[auth]\ntype = 'oauth2'\ntoken_url = '{}'\nclient_id = 'me'\nsecret = 'STRIPE_KEY'\n",
+        server.url("/api"),
+        server.url("/token")
+    );
+    let tool: Tool = Declaration::from_toml(&declared).unwrap().tool(Some("api")).unwrap().into();
+    let own = secrets();
+    let gate = Gate::builder().secrets(own.clone()).build();
+    let input = json!({"path": "/x", "method": "GET"});
+    called(tool.clone(), &input, &gate).unwrap();
+    let error = called(tool.clone(), &input, &Gate::default()).unwrap_err();
+    assert!(error.starts_with("failed: there is no secret `STRIPE_KEY`"), "a token crossed to another Gate: {error}");
+    own.revoke("STRIPE_KEY");
+    let error = called(tool, &input, &gate).unwrap_err();
+    assert!(error.starts_with("failed: there is no secret `STRIPE_KEY`"), "a token outlived its secret: {error}");
+    assert_eq!(server.seen().iter().filter(|request| request.target == "/api/x").count(), 1);
+}

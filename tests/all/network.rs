@@ -67,3 +67,19 @@ fn a_secret_is_put_in_on_the_way_out_and_masked_on_the_way_back() {
     assert_eq!((&used[0]["secret"], &used[0]["place"]), (&json!("KEY"), &json!("header `authorization`")));
     assert!(!format!("{events:?}").contains("canary"));
 }
+
+#[test]
+fn a_server_that_was_not_sent_a_secret_tells_nothing_of_it() {
+    let known = Server::start(|_| Reply::text("thanks"));
+    let guesses = "canary-0123456789 canary- c ca can cana canar";
+    let other = Server::start(move |_| Reply::text(guesses));
+    let secrets = Secrets::new();
+    let key = Secret::new("KEY", Fixed("canary-0123456789")).unwrap();
+    secrets.set(key.bound_to(known.url("").parse().unwrap(), SecretPlace::bearer()));
+    let gate = Gate::builder().secrets(secrets).build();
+    let grants = hosts(&[&known.url(""), &other.url("")]).secret("KEY").unwrap();
+    run(get(&known.url("/")).gate(&gate).grants(grants.clone())).result.unwrap();
+    assert!(known.only().header("authorization").is_some());
+    let response = run(get(&other.url("/")).gate(&gate).grants(grants)).result.unwrap();
+    assert_eq!(response["body"], guesses, "what is masked would tell a guest which guess is right");
+}

@@ -128,6 +128,9 @@ pub enum HttpToolError {
 /// Without a limit of its own, a tool takes responses up to this size: they become values, not streams.
 const LARGEST_RESPONSE: u64 = 8 << 20;
 
+pub(crate) use request::is_json;
+pub(crate) use response::joined;
+
 /// Whether a caller may set the header of that name.
 pub(crate) fn may_be_set(name: &str) -> bool {
     request::header_name(name).is_ok()

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use casemate_policy::{HostName, RequestLine, ToolSource};
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use serde_json::{Map, Value, json};
@@ -19,7 +21,7 @@ use crate::host::{Refusals, RefusedAction};
 use crate::json::Reader;
 use crate::limits::Limits;
 use crate::tool::Tool;
-use crate::tool::http::may_be_set;
+use crate::tool::http::{is_json, joined, may_be_set};
 
 /// The host that stands for the tools.
 const HOST: &str = "tools.internal";
@@ -68,12 +70,15 @@ pub(super) fn call(
         };
         let (name, path) = parts(line.path());
         let base = scope.tools().get(&name).is_some_and(takes_requests);
+        let Ok(text) = std::str::from_utf8(&body) else {
+            return Ok(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not UTF-8: tools take text"));
+        };
         let input = if base {
-            Ok(whole(&line, path, head.uri.query(), &head.headers, &body, &reader))
-        } else if body.is_empty() {
+            Ok(whole(&line, path, &head, text, &reader))
+        } else if text.is_empty() {
             Ok(json!({}))
         } else {
-            reader.read(&String::from_utf8_lossy(&body))
+            reader.read(text)
         };
         let Ok(input) = input else {
             return Ok(problem(StatusCode::BAD_REQUEST, "the body is not JSON"));
@@ -98,28 +103,21 @@ fn parts(path: &str) -> (String, &str) {
 }
 
 /// The input of a tool that takes whole requests.
-fn whole(
-    line: &RequestLine,
-    path: &str,
-    query: Option<&str>,
-    headers: &HeaderMap,
-    body: &Bytes,
-    reader: &Reader,
-) -> Value {
+fn whole(line: &RequestLine, path: &str, head: &http::request::Parts, body: &str, reader: &Reader) -> Value {
     let path = if path.is_empty() { "/" } else { path };
     let mut input = Map::new();
     input.insert("path".to_owned(), path.into());
     input.insert("method".to_owned(), line.method().into());
-    let json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    let text = String::from_utf8_lossy(body);
-    let payload = match json.then(|| reader.read(&text)) {
-        Some(Ok(payload)) => payload,
-        _ if text.is_empty() => Value::Null,
-        _ => text.into(),
+    let json = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_json);
+    let payload = match json.then(|| reader.read(body)) {
+        // As a value these two would be sent as something else.
+        Some(Ok(payload)) if !payload.is_string() && !payload.is_null() => payload,
+        _ if body.is_empty() => Value::Null,
+        _ => body.into(),
     };
     input.insert("payload".to_owned(), payload);
     let mut parameters = Map::new();
-    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+    for (name, value) in url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
         match parameters.get_mut(&*name) {
             None => drop(parameters.insert(name.into_owned(), value.into())),
             Some(Value::Array(values)) => values.push(value.into()),
@@ -128,8 +126,8 @@ fn whole(
     }
     input.insert("query".to_owned(), parameters.into());
     // A key that a client writes out of habit is not the tool's.
-    let passed = headers.iter().filter(|(name, _)| **name != header::AUTHORIZATION && may_be_set(name.as_str()));
-    let passed = passed.filter_map(|(name, value)| Some((name.to_string(), Value::from(value.to_str().ok()?))));
+    let passed = head.headers.keys().filter(|name| **name != header::AUTHORIZATION && may_be_set(name.as_str()));
+    let passed = passed.map(|name| (name.to_string(), Value::from(joined(&head.headers, name))));
     input.insert("headers".to_owned(), passed.collect::<Map<_, _>>().into());
     input.into()
 }
@@ -137,7 +135,7 @@ fn whole(
 fn response(outcome: Outcome, base: bool) -> Response<WasiBody> {
     match outcome {
         Outcome::Result(value) if base => passed_on(&value),
-        Outcome::Result(value) => with_body(StatusCode::OK, "application/json", value.to_string()),
+        Outcome::Result(value) => with_body(StatusCode::OK, Some("application/json"), value.to_string().into()),
         Outcome::Failed(failure) if base && failure.value.get("status").is_some() => passed_on(&failure.value),
         Outcome::Failed(failure) => problem(StatusCode::BAD_GATEWAY, &failure.message),
         Outcome::Denied(denial) => problem(StatusCode::FORBIDDEN, &denial.reason),
@@ -150,31 +148,37 @@ fn response(outcome: Outcome, base: bool) -> Response<WasiBody> {
 
 /// The response that the tool got.
 fn passed_on(value: &Value) -> Response<WasiBody> {
-    let status = value
-        .get("status")
-        .and_then(Value::as_u64)
-        .and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
+    let status = value.get("status").and_then(Value::as_u64);
+    let status = status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
     let (body, kind) = match value.get("body") {
-        None | Some(Value::Null) => (String::new(), None),
-        Some(Value::String(text)) => (text.clone(), None),
-        Some(json) => (json.to_string(), Some("application/json")),
+        None | Some(Value::Null) => (Bytes::new(), None),
+        Some(Value::String(text)) => (text.clone().into(), Some("text/plain; charset=utf-8")),
+        Some(json) => match json.get("base64").and_then(Value::as_str).and_then(|text| STANDARD.decode(text).ok()) {
+            Some(bytes) => (bytes.into(), Some("application/octet-stream")),
+            None => (json.to_string().into(), Some("application/json")),
+        },
     };
-    let told = value.pointer("/headers/content-type").and_then(Value::as_str);
-    with_body(status.unwrap_or(StatusCode::OK), told.or(kind).unwrap_or("text/plain; charset=utf-8"), body)
+    let mut response = with_body(status.unwrap_or(StatusCode::OK), kind, body);
+    for (name, value) in value.get("headers").and_then(Value::as_object).into_iter().flatten() {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok();
+        let value = value.as_str().and_then(|value| HeaderValue::from_str(value).ok());
+        name.zip(value).map(|(name, value)| response.headers_mut().insert(name, value));
+    }
+    response
 }
 
 /// RFC 9457.
 fn problem(status: StatusCode, detail: &str) -> Response<WasiBody> {
     let title = status.canonical_reason().unwrap_or_default();
     let body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
-    with_body(status, "application/problem+json", body.to_string())
+    with_body(status, Some("application/problem+json"), body.to_string().into())
 }
 
-fn with_body(status: StatusCode, kind: &str, body: String) -> Response<WasiBody> {
-    let mut response = Response::new(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync());
+fn with_body(status: StatusCode, kind: Option<&'static str>, body: Bytes) -> Response<WasiBody> {
+    let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
-    if let Ok(kind) = kind.parse() {
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    if let Some(kind) = kind {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     }
     response
 }

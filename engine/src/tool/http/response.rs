@@ -40,7 +40,7 @@ pub(crate) fn schema(mut body: Value) -> Value {
     schema
 }
 
-fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
+pub(crate) fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
     let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     values.collect::<Vec<_>>().join(", ")
 }
