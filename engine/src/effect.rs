@@ -212,6 +212,12 @@ impl Denial {
     }
 }
 
+/// A flag of the binary, quoted where a shell would take it apart.
+pub(crate) fn flag(name: &str, value: &str) -> String {
+    let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./:@%+=,-".contains(&byte));
+    if plain { format!("{name} {value}") } else { format!("{name} '{}'", value.replace('\'', r"'\''")) }
+}
+
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         let message = message.into();

@@ -37,7 +37,7 @@ pub use dial::{Connection, Dial, DialFuture};
 pub(crate) use error::{EgressError, Phase};
 use pool::{Key, Pool, Sender};
 pub use resolve::{Resolve, ResolveFuture};
-pub(crate) use scrub::Scrubber;
+pub(crate) use scrub::{Masks, Scrubber};
 pub use tls::RootsError;
 use tls::Tls;
 
@@ -75,7 +75,7 @@ pub(crate) struct Departure {
     /// With a path and query as its URI, and no header `Host`.
     pub(crate) request: Request<OutBody>,
     pub(crate) pace: Pace,
-    pub(crate) scrubber: Scrubber,
+    pub(crate) masks: Masks,
     /// When the last piece of the request was taken.
     pub(crate) progress: Progress,
 }
@@ -145,7 +145,7 @@ impl HttpClient {
 
     /// Sends a request to one of the addresses, and gives the response once its head is there.
     pub(crate) async fn send(&self, departure: Departure) -> Result<Response<Inbound>, EgressError> {
-        let Departure { origin, addresses, mut request, pace, scrubber, progress } = departure;
+        let Departure { origin, addresses, mut request, pace, masks, progress } = departure;
         let ends = Instant::now() + pace.total;
         prepare(&mut request, &origin)?;
         let (response, sender, key) = self.exchange(&origin, &addresses, request, (pace, ends, &progress)).await?;
@@ -157,8 +157,8 @@ impl HttpClient {
         let bound =
             [header::WWW_AUTHENTICATE, header::PROXY_AUTHENTICATE].iter().any(|name| head.headers.contains_key(name));
         let back = (!bound).then(|| pool::Back::new(self.inner.clone(), key, sender));
-        let body = Inbound::new(incoming, &mut head, pace, ends, &scrubber, back)?;
-        tidy(&mut head.headers, &scrubber);
+        let body = Inbound::new(incoming, &mut head, pace, ends, &masks, back)?;
+        tidy(&mut head.headers, &masks.now());
         Ok(Response::from_parts(head, body))
     }
 
@@ -349,8 +349,7 @@ fn tidy(headers: &mut HeaderMap, scrubber: &Scrubber) {
             *value = scrubbed;
         }
     }
-    let names: Vec<_> =
-        headers.keys().filter(|name| scrubber.scrub(&mut name.as_str().as_bytes().to_vec())).cloned().collect();
+    let names: Vec<_> = headers.keys().filter(|name| scrubber.is_in_lower_case(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
     }

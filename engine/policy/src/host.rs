@@ -123,9 +123,13 @@ impl HostGrant {
 
     /// Whether the address may be reached.
     pub fn opens(&self, address: IpAddr) -> bool {
-        let class = AddressClass::of(address);
-        let opened = |class| class == AddressClass::Public || self.addresses.contains(&class);
-        opened(class) && (!is_translated(address) || opened(AddressClass::Translated))
+        self.opens_class(AddressClass::of(address))
+            && (!is_translated(address) || self.opens_class(AddressClass::Translated))
+    }
+
+    /// Whether addresses of that class may be reached.
+    pub fn opens_class(&self, class: AddressClass) -> bool {
+        class == AddressClass::Public || self.addresses.contains(&class)
     }
 
     /// Whether all that `child` covers is covered here, and whoever is asked here is asked there.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use casemate_policy::{Action, AddressClass, Annotations, Grants, HostGrant, RequestLine, ToolSource};
 use serde_json::{Value, json};
 
-use super::{Admitted, Denial, Effect};
+use super::{Admitted, Denial, Effect, flag};
 use crate::event::{EventKind, Subject};
 use crate::gate::Account;
 use crate::limits::LimitExceeded;
@@ -68,7 +68,7 @@ impl Effect for Fetch {
         let origin = self.request.origin();
         let would_allow = |class| {
             let grant = HostGrant::to_origin(origin, class).to_string();
-            if grant.contains('*') { None } else { Some(format!("--allow-host {grant}")) }
+            if grant.contains('*') { None } else { Some(flag("--allow-host", &grant)) }
         };
         let mut covering = reach.hosts_covering(&self.request).peekable();
         if covering.peek().is_none() {

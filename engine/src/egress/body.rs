@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header;
+use http::header::{self, HeaderMap, HeaderName};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -14,15 +14,18 @@ use super::Pace;
 use super::decode::Gunzip;
 use super::error::{EgressError, Phase};
 use super::pool::Back;
-use super::scrub::{ScrubStream, Scrubber};
+use super::scrub::{Masks, ScrubStream};
 use crate::limits::{LimitExceeded, LimitKind};
 
 /// A body that is bounded in time and size, decoded and scrubbed. Trailers are dropped.
 pub(crate) struct Inbound {
     incoming: Incoming,
     gunzip: Option<Box<Gunzip>>,
+    masks: Masks,
     scrub: ScrubStream,
     received: u64,
+    /// Bytes that came, before they were decoded: those that become nothing count too.
+    coded: u64,
     pace: Pace,
     ends: Instant,
     /// Made at the first wait, and set anew at each.
@@ -45,12 +48,17 @@ impl Inbound {
         head: &mut http::response::Parts,
         pace: Pace,
         ends: Instant,
-        scrubber: &Scrubber,
+        masks: &Masks,
         back: Option<Back>,
     ) -> Result<Self, EgressError> {
-        let codings: Vec<_> = head.headers.get_all(header::CONTENT_ENCODING).iter().collect();
-        let codings: Vec<_> = codings.iter().map(|coding| coding.to_str().unwrap_or("?")).collect();
-        let gunzip = match codings.join(", ").to_ascii_lowercase().as_str() {
+        let scrubber = masks.now();
+        // Of the codings that belong to the connection, its client undoes one.
+        let transfer = said(&head.headers, &header::TRANSFER_ENCODING);
+        if !matches!(transfer.as_str(), "" | "chunked") {
+            return Err(EgressError::Coding { coding: scrubber.scrub_text(transfer) });
+        }
+        let coding = said(&head.headers, &header::CONTENT_ENCODING);
+        let gunzip = match coding.as_str() {
             "" | "identity" => None,
             // Nothing to undo: a body that is not there may still be spoken of.
             _ if incoming.is_end_stream() => None,
@@ -69,8 +77,10 @@ impl Inbound {
         let mut body = Self {
             incoming,
             gunzip,
+            masks: masks.clone(),
             scrub: scrubber.stream(),
             received: 0,
+            coded: 0,
             pace,
             ends,
             timer: None,
@@ -117,7 +127,11 @@ impl Inbound {
                 Ok(frame) => frame.into_data().unwrap_or_default(),
                 Err(error) => return Poll::Ready(Some(Err(EgressError::of(&error)))),
             };
+            self.coded = self.coded.saturating_add(bytes.len() as u64);
             match &mut self.gunzip {
+                Some(_) if self.coded > self.pace.response_bytes => {
+                    return Poll::Ready(Some(Err(too_large(self.coded, self.pace.response_bytes))));
+                }
                 Some(gunzip) => gunzip.push(bytes),
                 None if bytes.is_empty() => {}
                 None => return Poll::Ready(Some(Ok(bytes))),
@@ -147,6 +161,7 @@ impl Inbound {
                 State::Ended => return Poll::Ready(None),
                 State::Whole => {
                     self.state = State::Ended;
+                    self.scrub.know(self.masks.now());
                     let held = self.scrub.finish();
                     return Poll::Ready((!held.is_empty()).then_some(Ok(held)));
                 }
@@ -161,6 +176,7 @@ impl Inbound {
                     if self.received > self.pace.response_bytes {
                         return Poll::Ready(Some(Err(too_large(self.received, self.pace.response_bytes))));
                     }
+                    self.scrub.know(self.masks.now());
                     let bytes = self.scrub.push(bytes);
                     if self.gunzip.is_none() && self.incoming.is_end_stream() {
                         // Whoever knows the length may not ask for more.
@@ -175,6 +191,12 @@ impl Inbound {
             }
         }
     }
+}
+
+/// All that a header says which is a list, however many lines it takes, in lower case.
+fn said(headers: &HeaderMap, name: &HeaderName) -> String {
+    let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?")).collect();
+    values.join(", ").to_ascii_lowercase()
 }
 
 fn too_large(used: u64, max: u64) -> EgressError {

@@ -11,7 +11,7 @@
 //! Of a value in base64, up to four bits remain at either end, in digits that it shares with its neighbours.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::{fmt, iter, mem};
 
 use base64::Engine as _;
@@ -20,6 +20,21 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::{Bytes, BytesMut};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
+
+/// The values that must not come back, as they are at each moment; clones are the same. What is added counts at once,
+/// also for a body that is on its way: what it has still to say may be an echo of another request.
+#[derive(Clone, Default)]
+pub(crate) struct Masks(Arc<RwLock<Scrubber>>);
+
+impl Masks {
+    pub(crate) fn now(&self) -> Scrubber {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, scrubber: Scrubber) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = scrubber;
+    }
+}
 
 /// The values that must not come back, in every form looked for. Cheap to clone.
 #[derive(Clone, Default)]
@@ -61,6 +76,12 @@ impl Scrubber {
         !spans.is_empty()
     }
 
+    /// Whether there is something to mask in a text that was brought into lower case, as names of headers are.
+    pub(crate) fn is_in_lower_case(&self, text: &str) -> bool {
+        let forms = self.known.iter().flat_map(|known| &known.forms);
+        forms.into_iter().any(|form| text.as_bytes().windows(form.len()).any(|part| part.eq_ignore_ascii_case(form)))
+    }
+
     /// Masks a message. A message that is to be cut short is scrubbed first, because half a value is not recognised.
     pub(crate) fn scrub_text(&self, text: String) -> String {
         let mut bytes = text.into_bytes();
@@ -92,6 +113,11 @@ pub(crate) struct ScrubStream {
 }
 
 impl ScrubStream {
+    /// Looks for what `scrubber` looks for, from here on.
+    pub(crate) fn know(&mut self, scrubber: Scrubber) {
+        self.scrubber = scrubber;
+    }
+
     /// What can be passed on now; may be empty.
     ///
     /// Held back is the longest end that is the beginning of some form, and no more. A piece in which nothing is found

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use casemate_policy::Origin;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::egress::{HttpClient, Scrubber};
+use crate::egress::{HttpClient, Masks, Scrubber};
 use crate::secret::{Secrets, Tokens};
 
 /// The way out of one Gate; clones are the same.
@@ -25,32 +25,37 @@ pub(super) struct Egress {
 #[derive(Default)]
 struct Masked {
     values: VecDeque<SecretString>,
-    scrubber: Scrubber,
+    masks: Masks,
 }
 
+/// Servers from which nothing was hidden are forgotten beyond so many.
+const MOST_SERVERS: usize = 1_000;
 /// How many values of one server are masked; those sent last.
 const MOST: usize = 64;
 
 impl Egress {
     /// Masks a value from now on in what comes back from that server.
     pub(super) fn mask(&self, origin: &Origin, value: &SecretString) {
-        let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
-        let Masked { values, scrubber } = masks.entry(origin.clone()).or_default();
+        let mut all = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        let Masked { values, masks } = all.entry(origin.clone()).or_default();
         if values.iter().any(|known| known.expose_secret() == value.expose_secret()) {
             return;
         }
         values.push_back(value.clone());
         if values.len() > MOST {
             values.pop_front();
-            *scrubber = values.iter().fold(Scrubber::default(), |scrubber, value| scrubber.with(value));
+            masks.set(values.iter().fold(Scrubber::default(), |scrubber, value| scrubber.with(value)));
         } else {
-            *scrubber = scrubber.with(value);
+            masks.set(masks.now().with(value));
         }
     }
 
     /// What masks what comes back from that server.
-    pub(super) fn scrubber(&self, origin: &Origin) -> Scrubber {
-        let masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
-        masks.get(origin).map(|masked| masked.scrubber.clone()).unwrap_or_default()
+    pub(super) fn masks(&self, origin: &Origin) -> Masks {
+        let mut all = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST_SERVERS {
+            all.retain(|_, masked| !masked.values.is_empty());
+        }
+        all.entry(origin.clone()).or_default().masks.clone()
     }
 }

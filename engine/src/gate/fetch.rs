@@ -10,7 +10,7 @@ use bytes::Bytes;
 use casemate_policy::{HostName, RequestLine};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::header::HeaderMap;
+use http::header::{self, HeaderMap};
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
@@ -50,6 +50,12 @@ pub(crate) enum Wanted {
     /// What that one buys.
     Token(Arc<Token>),
     None,
+}
+
+/// What was put into a request.
+enum Put {
+    Something,
+    Nothing,
 }
 
 /// Why a request has no response.
@@ -101,8 +107,14 @@ impl Scope {
         self.check_grant(&fetch).map_err(Unanswered::Stopped)?;
         let fetch = self.look_up(fetch, pace).await?;
         let permit = self.admit(fetch).await.map_err(Unanswered::Stopped)?;
-        if let Err(outcome) = self.put_secrets(id, &permit, secrets, &mut headers, &mut query).await {
-            return Err(Unanswered::Stopped(permit.give_up(outcome)));
+        match self.put_secrets(id, &permit, secrets, &mut headers, &mut query).await {
+            Err(outcome) => return Err(Unanswered::Stopped(permit.give_up(outcome))),
+            Ok(Put::Something) => {
+                // A value that is echoed piece by piece would not be recognised.
+                headers.remove(header::RANGE);
+                headers.remove(header::IF_RANGE);
+            }
+            Ok(Put::Nothing) => {}
         }
         let path = permit.effect().request.path();
         let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
@@ -115,8 +127,8 @@ impl Scope {
         };
         *request.headers_mut() = headers;
         let egress = &self.gate().inner.egress;
-        let scrubber = egress.scrubber(permit.effect().request.origin());
-        let sent = perform::fetch(permit, &egress.client, request, (pace, progress), scrubber).await;
+        let masks = egress.masks(permit.effect().request.origin());
+        let sent = perform::fetch(permit, &egress.client, request, (pace, progress), masks).await;
         sent.map_err(Unanswered::Failed)
     }
 
@@ -148,13 +160,14 @@ impl Scope {
         wanted: Wanted,
         headers: &mut HeaderMap,
         query: &mut Option<String>,
-    ) -> Result<(), Outcome> {
+    ) -> Result<Put, Outcome> {
         let line = &permit.effect().request;
         if let Wanted::Token(token) = wanted {
             return self.put_token(id, permit, &token, headers).await;
         }
         let uses = self.uses(line, wanted)?;
         check_placeholders(self, line, &uses, headers, query.as_deref())?;
+        let put = if uses.is_empty() { Put::Nothing } else { Put::Something };
         for (secret, place) in uses {
             let effect = SecretUse::new(secret.name(), place.to_string(), (id, permit.effect()));
             let admitted = self.admit(Numbered { id: self.gate().next_effect(), effect }).await?;
@@ -166,7 +179,7 @@ impl Scope {
                 return Err(Outcome::InvalidInput(text));
             }
         }
-        Ok(())
+        Ok(put)
     }
 
     /// A token is used for each request in the name of the secret that bought it.
@@ -176,7 +189,7 @@ impl Scope {
         permit: &Permit<Fetch>,
         token: &Token,
         headers: &mut HeaderMap,
-    ) -> Result<(), Outcome> {
+    ) -> Result<Put, Outcome> {
         let egress = &self.gate().inner.egress;
         let name = token.secret();
         let secret = egress.secrets.get(name).ok_or_else(|| missing(name))?;
@@ -195,7 +208,7 @@ impl Scope {
         };
         egress.mask(permit.effect().request.origin(), &value);
         if SecretPlace::bearer().put(&value, headers, &mut None) {
-            Ok(())
+            Ok(Put::Something)
         } else {
             Err(Outcome::Failed(Failure::new("the token cannot stand in a header").into()))
         }

@@ -14,6 +14,7 @@ use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
 use super::{Host, Phase, Refusals, RefusedAction};
+use crate::effect::flag;
 
 /// Which path each open handle stands for, by the handle's index in the resource table.
 #[derive(Default)]
@@ -155,8 +156,7 @@ fn spelled_out(path: &Path) -> PathBuf {
 }
 
 fn dir_flag(folder: &str) -> String {
-    let plain = folder.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./:@%+=,-".contains(&byte));
-    if plain { format!("--dir {folder}") } else { format!("--dir '{}'", folder.replace('\'', r"'\''")) }
+    flag("--dir", folder)
 }
 
 impl preopens::Host for WatchedFilesView<'_> {

@@ -9,7 +9,7 @@ use http_body::{Body, Frame};
 use secrecy::SecretString;
 
 use crate::effect::{Failure, Fetch, Outcome, SecretUse};
-use crate::egress::{Departure, EgressError, HttpClient, Inbound, OutBody, Pace, Progress, Scrubber};
+use crate::egress::{Departure, EgressError, HttpClient, Inbound, Masks, OutBody, Pace, Progress};
 use crate::gate::{Permit, Record};
 use crate::secret::Secret;
 
@@ -19,7 +19,7 @@ pub(crate) async fn fetch(
     client: &HttpClient,
     request: Request<OutBody>,
     (pace, progress): (Pace, Progress),
-    scrubber: Scrubber,
+    masks: Masks,
 ) -> Result<Response<Watched>, EgressError> {
     let (fetch, record) = permit.depart();
     let departure = Departure {
@@ -27,7 +27,7 @@ pub(crate) async fn fetch(
         addresses: fetch.addresses,
         request,
         pace,
-        scrubber,
+        masks,
         progress,
     };
     match client.send(departure).await {

@@ -266,6 +266,14 @@ impl Declaration {
         }
     }
 
+    /// What goes before the name of each tool of a document; empty where it says nothing.
+    pub fn prefix(&self) -> &str {
+        match &self.form {
+            Form::OpenApi { prefix, .. } => prefix,
+            Form::Base | Form::Operation(_) => "",
+        }
+    }
+
     /// The one tool that it declares, under that name or its own. Fails where it is about a document.
     pub fn tool(&self, name: Option<&str>) -> Result<HttpTool, HttpToolError> {
         let name = name.or(self.name()).ok_or(HttpToolError::NoName)?;
