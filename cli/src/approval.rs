@@ -126,8 +126,13 @@ impl<'a> Question<'a> {
     /// Shows it, and waits for an answer that is one.
     fn put(&self, input: &mut impl BufRead, out: &mut impl Write) -> std::io::Result<Answer> {
         self.show(out)?;
+        // What leaves for a host is not changed on the way.
+        let (can_edit, choices) = match self.subject {
+            Subject::Host(_) | Subject::Secret(_) => (false, "[y]es / [n]o: "),
+            _ => (true, "[y]es / [n]o / [e]dit: "),
+        };
         loop {
-            let Some(line) = prompt("[y]es / [n]o / [e]dit: ", input, out)? else { return Ok(unanswered()) };
+            let Some(line) = prompt(choices, input, out)? else { return Ok(unanswered()) };
             let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((&line, ""));
             match word {
                 "y" | "yes" => return Ok(Answer::Approve),
@@ -136,7 +141,7 @@ impl<'a> Question<'a> {
                     return Ok(no(reason.as_deref().unwrap_or_default()));
                 }
                 "n" | "no" => return Ok(no(rest)),
-                "e" | "edit" => {
+                "e" | "edit" if can_edit => {
                     if let Some(edited) = edit(input, out)? {
                         return Ok(Answer::ApproveEdited(edited));
                     }
@@ -271,6 +276,26 @@ mod tests {
              tool      closure; it says of itself: read-only no, idempotent no, destructive yes, open-world yes\n  \
              input\n    {\n      \"order\": \"A-1\",\n      \"amount\": 101\n    }\n[y]es / [n]o / [e]dit: "
         );
+    }
+
+    #[test]
+    fn what_leaves_for_a_host_is_not_edited() {
+        let subject = Subject::Host("a.net".into());
+        let (annotations, input) = (Annotations::default(), json!({"method": "GET"}));
+        let question = Question {
+            subject: &subject,
+            source: None,
+            annotations,
+            input: &input,
+            asks: "Send?",
+            rules: &[],
+            principal: "bot",
+        };
+        let mut shown = anstream::StripStream::new(Vec::new());
+        let answer = question.put(&mut "e\n{}\ny\n".as_bytes(), &mut shown).unwrap();
+        let shown = String::from_utf8(shown.into_inner()).unwrap();
+        assert_eq!(answer, Answer::Approve);
+        assert!(shown.contains("May a request go to `a.net`?") && !shown.contains("[e]dit"), "{shown}");
     }
 
     #[test]

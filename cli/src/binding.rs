@@ -6,6 +6,7 @@ use anyhow::bail;
 use casemate::{BindError, Component, ComponentTool, Imports, Limits, Tool, Toolset};
 
 use crate::options::ToolFlag;
+use crate::source::Loader;
 
 /// The tools of one component.
 pub(crate) struct Binding {
@@ -29,15 +30,24 @@ impl Binding {
     }
 
     /// Binds to what is imported under that name, an interface or a function; what is not imported is called by name.
-    pub(crate) fn bind(&mut self, flag: &ToolFlag, provider: &Component) -> anyhow::Result<()> {
-        let name = flag.name().unwrap_or_default();
-        if !self.names.insert(name.to_owned()) {
+    pub(crate) async fn bind(&mut self, flag: &ToolFlag, loader: &mut Loader<'_>) -> anyhow::Result<()> {
+        if let Some(name) = flag.name()
+            && !self.names.insert(name.to_owned())
+        {
             bail!("`--tool {name}` is given twice");
         }
+        if flag.is_declaration() {
+            return flag.http_tools()?.into_iter().try_for_each(|tool| self.bind_one(tool.into()));
+        }
+        self.bind_exports(flag, &loader.load(flag.file()).await?)
+    }
+
+    fn bind_exports(&mut self, flag: &ToolFlag, provider: &Component) -> anyhow::Result<()> {
+        let name = flag.name().unwrap_or_default();
         let limits = self.limits;
         let make = |tool: ComponentTool| tool.inheriting().limits(limits);
         match (self.imports.clone().interface_with(name, provider, make), flag.export()) {
-            (Err(BindError::NotImported { .. }), _) => self.bind_one(name, flag.tool(provider, limits)?.into()),
+            (Err(BindError::NotImported { .. }), _) => self.bind_one(flag.tool(provider, limits)?.into()),
             (Ok(_), Some(export)) => {
                 bail!("`{name}` is an interface, which a whole component serves: leave out `#{export}`")
             }
@@ -48,8 +58,8 @@ impl Binding {
         }
     }
 
-    fn bind_one(&mut self, name: &str, tool: Tool) -> anyhow::Result<()> {
-        match self.imports.clone().function(name, tool.clone()) {
+    fn bind_one(&mut self, tool: Tool) -> anyhow::Result<()> {
+        match self.imports.clone().function(tool.name(), tool.clone()) {
             Err(BindError::NotImported { .. }) => self.tools = self.tools.clone().with(tool)?,
             bound => self.imports = bound?,
         }

@@ -6,12 +6,13 @@ mod component;
 mod demo;
 mod inspect;
 mod policy;
+mod secrets;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::options::CacheOptions;
+use crate::options::{CacheOptions, DataOptions};
 
 /// Run WebAssembly components that nobody vouches for, each call in a fresh sandbox.
 #[derive(Parser)]
@@ -25,11 +26,14 @@ Examples:
   casemate inspect toolbox                          what the built-in toolbox offers and wants
   casemate call toolbox list-dir '{\"path\":\"/src\"}' --dir .::/src
   casemate call tool.wasm add '{\"a\":2,\"b\":3}' --fuel 1000000 --json
+  casemate call agent.wasm run --allow-host api.example.com --secret KEY=env:API_KEY@api.example.com
   casemate policy check rules.cedar --tool refund=ledger.wasm#refund"
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
     cache: CacheOptions,
+    #[command(flatten)]
+    data: DataOptions,
     #[command(subcommand)]
     command: Command,
 }
@@ -40,6 +44,8 @@ enum Command {
     Call(call::Call),
     #[command(subcommand)]
     Policy(policy::Policy),
+    #[command(subcommand)]
+    Secrets(secrets::Secrets),
     #[command(subcommand)]
     Component(component::Component),
     #[command(subcommand)]
@@ -59,8 +65,9 @@ impl Arguments {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Inspect(inspect) => inspect.run(&self.cache).await,
-            Command::Call(call) => call.run(&self.cache).await,
-            Command::Policy(policy) => policy.run(&self.cache).await,
+            Command::Call(call) => call.run(&self.cache, &self.data).await,
+            Command::Policy(policy) => policy.run(&self.cache, &self.data).await,
+            Command::Secrets(secrets) => secrets.run(&self.data).await,
             Command::Component(component) => component.run().await,
             Command::Cache(cache) => cache.run(&self.cache),
             Command::Demo(demo) => demo.run(&self.cache).await,

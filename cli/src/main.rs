@@ -3,6 +3,7 @@
 mod approval;
 mod binding;
 mod command;
+mod declared;
 mod events;
 mod input;
 mod options;

@@ -1,6 +1,7 @@
 //! Options that several subcommands share, and how their values are written.
 
 mod policy;
+mod secrets;
 mod tools;
 
 use std::path::{Path, PathBuf};
@@ -9,13 +10,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
-use casemate::{Engine, EngineBuilder, Folder, Grants, Limits, Metering, OnExcess};
+use casemate::{
+    Engine, EngineBuilder, Folder, GrantError, Grants, HostGrant, Limits, Metering, OnExcess, SecretFolder, Secrets,
+};
 use clap::{Args, ValueEnum};
 use etcetera::BaseStrategy as _;
 
-use crate::source;
+use crate::{render, source};
 
 pub(crate) use policy::{PolicyOptions, PolicyTexts};
+pub(crate) use secrets::SecretFlag;
 pub(crate) use tools::{KnownTools, ToolFlag, ToolOptions};
 
 /// Where compiled components are kept.
@@ -49,6 +53,38 @@ impl CacheOptions {
     }
 }
 
+/// Where data is kept.
+#[derive(Args, Default)]
+pub(crate) struct DataOptions {
+    /// Keep data, such as the values of secrets, in this folder [default: what `CASEMATE_DATA` says, or else casemate in the platform's data folder]
+    #[arg(long = "data", global = true, value_name = "DIR", help_heading = "Data")]
+    folder: Option<PathBuf>,
+}
+
+impl DataOptions {
+    fn folder(&self) -> anyhow::Result<PathBuf> {
+        if let Some(folder) = &self.folder {
+            return Ok(folder.clone());
+        }
+        if let Some(folder) = std::env::var_os("CASEMATE_DATA").filter(|folder| !folder.is_empty()) {
+            return Ok(folder.into());
+        }
+        let base =
+            etcetera::choose_base_strategy().context("no home folder, so no data folder: give one with `--data`")?;
+        Ok(base.data_dir().join("casemate"))
+    }
+
+    /// Where the values of secrets are kept.
+    pub(crate) fn secrets_path(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.folder()?.join("secrets"))
+    }
+
+    /// The values of secrets.
+    pub(crate) fn secrets(&self) -> anyhow::Result<SecretFolder> {
+        self.secrets_path().map(SecretFolder::new)
+    }
+}
+
 /// What a sandbox is given.
 #[derive(Args)]
 pub(crate) struct SandboxOptions {
@@ -70,12 +106,39 @@ pub(crate) struct GrantOptions {
     /// Set an environment variable of the guest
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     variables: Vec<(String, String)>,
-    /// Let the tool with that name be called
+    /// Let the tool with that name be called; with `*` at its end, all tools bound here whose names begin so
     #[arg(long = "allow-tool", value_name = "NAME")]
     allowed_tools: Vec<String>,
     /// Let the tool with that name be called each time that a person says yes; see `--approve`
     #[arg(long = "ask-tool", value_name = "NAME[=QUESTION]")]
     asked_tools: Vec<String>,
+    /// Let HTTP requests go to a host, such as `api.example.com` or `GET,HEAD https://*.example.com/v1`
+    ///
+    /// PATTERN is [METHOD,.. ][SCHEME://]HOST[:PORT][/PATH][=CLASS,..], where HOST is a name, an address, `*.NAME` for
+    /// all names below one, or `*` for any. What is left out is https, its port, all paths and all methods. A name may
+    /// lead to public addresses only, unless a CLASS is said: loopback, private, link-local, metadata, multicast,
+    /// translated or reserved, as in `http://db.internal:8080=private`.
+    #[arg(long = "allow-host", value_name = "PATTERN", value_parser = HostGrant::from_str)]
+    hosts: Vec<HostGrant>,
+    /// Have the value of a secret put into requests on their way out, such as `KEY=env:API_KEY@api.example.com`
+    ///
+    /// It is written NAME[=SOURCE][@HOST[#PLACE]]. The value is never told here, and the guest never sees it: it finds
+    /// a placeholder in the variable NAME, and what comes back has the value masked.
+    ///
+    /// SOURCE is `env:VARIABLE`, an environment variable of this process, or `file:PATH`, or nothing, which is the
+    /// value that `casemate secrets set NAME` keeps.
+    ///
+    /// HOST is written as for `--allow-host`, which has to let the request out too. Only requests that it covers get
+    /// the secret; to give it to several hosts, repeat the flag. Without HOST only tools that name the secret use it.
+    ///
+    /// PLACE is where in the request it goes: `header=NAME`, `header=NAME:FORMAT` with `{}` for the value,
+    /// `basic=USER` or `query=PARAMETER`. Without PLACE it is `header=Authorization:Bearer {}`.
+    ///
+    /// Examples: `KEY=env:API_KEY@api.example.com`, `KEY@api.example.com#query=api_key`,
+    /// `KEY=file:key.txt@POST https://api.example.com/v1#header=X-Api-Key`, `PASSWORD@mail.example.com#basic=ann`
+    #[arg(long = "secret", value_name = "NAME[=SOURCE][@HOST[#PLACE]]")]
+    // Taken apart later: an error of the parser of arguments would repeat what may be a value.
+    secrets: Vec<String>,
     /// Read grants from a TOML file; folders in it are relative to the file
     #[arg(long, value_name = "FILE")]
     grants: Option<PathBuf>,
@@ -87,32 +150,87 @@ impl GrantOptions {
         self.grants.is_some() || !self.allowed_tools.is_empty() || !self.asked_tools.is_empty()
     }
 
-    pub(crate) fn grants(self) -> anyhow::Result<Grants> {
-        let mut grants = match &self.grants {
-            None => Grants::none(),
-            Some(path) => {
-                let text = source::read_text(path)?;
-                let grants = Grants::from_toml(&text).with_context(|| format!("in `{}`", path.display()))?;
-                grants.relative_to(path.parent().unwrap_or(Path::new(".")))
-            }
-        };
-        for folder in self.folders {
-            grants = grants.folder(folder)?;
+    /// Whether anything is said of requests and what goes into them.
+    pub(crate) fn speak_of_requests(&self) -> bool {
+        self.grants.is_some() || !self.hosts.is_empty() || !self.secrets.is_empty()
+    }
+
+    /// The grants, and the secrets that are declared. `tools` are the names of those that are bound.
+    pub(crate) fn read(&self, tools: &[&str], data: &DataOptions) -> anyhow::Result<(Grants, Secrets)> {
+        let mut grants = self.table()?;
+        for folder in &self.folders {
+            grants = grants.folder(folder.clone())?;
         }
         for (name, value) in &self.variables {
             grants = grants.env(name, value)?;
         }
-        for name in self.allowed_tools {
-            grants = grants.tool(name)?;
+        grants = self.add_tools(grants, tools)?;
+        grants = self.hosts.iter().cloned().fold(grants, Grants::host);
+        let flags: Vec<SecretFlag> = self.secrets.iter().map(|text| text.parse()).collect::<anyhow::Result<_>>()?;
+        let secrets = secrets::declared(&flags, data)?;
+        for flag in flags.iter().filter(|flag| flag.binding.is_some()) {
+            // A grant in a file may ask a person, and that stays.
+            if grants.find_secret(&flag.name).is_none() {
+                grants = grants.secret(&flag.name)?;
+            }
         }
-        for text in self.asked_tools {
-            grants = match text.split_once('=') {
-                Some((name, question)) => grants.tool_after_asking(name, question)?,
-                None => grants.tool_after_asking(&text, format!("May `{text}` be called?"))?,
-            };
+        Ok((grants, secrets))
+    }
+
+    fn table(&self) -> anyhow::Result<Grants> {
+        let Some(path) = &self.grants else { return Ok(Grants::none()) };
+        let text = source::read_text(path)?;
+        let grants = Grants::from_toml(&text).with_context(|| format!("in `{}`", path.display()))?;
+        Ok(grants.relative_to(path.parent().unwrap_or(Path::new("."))))
+    }
+
+    /// What is named counts before what a `*` covers, and of that what asks before what does not.
+    fn add_tools(&self, mut grants: Grants, tools: &[&str]) -> anyhow::Result<Grants> {
+        let asked = self.asked_tools.iter().map(|text| match text.split_once('=') {
+            Some((name, question)) => (name, Wish::Ask(Some(question))),
+            None => (text.as_str(), Wish::Ask(None)),
+        });
+        let wishes = asked.chain(self.allowed_tools.iter().map(|name| (name.as_str(), Wish::Allow)));
+        let (patterns, named): (Vec<_>, Vec<_>) = wishes.partition(|(name, _)| name.ends_with('*'));
+        for (name, wish) in named {
+            grants = wish.add(grants, name)?;
+        }
+        for (pattern, wish) in patterns {
+            for name in covered(pattern, tools)? {
+                if grants.find_tool(name).is_none() {
+                    grants = wish.add(grants, name)?;
+                }
+            }
         }
         Ok(grants)
     }
+}
+
+/// How a tool is to be granted.
+#[derive(Clone, Copy)]
+enum Wish<'a> {
+    Allow,
+    Ask(Option<&'a str>),
+}
+
+impl Wish<'_> {
+    fn add(self, grants: Grants, name: &str) -> Result<Grants, GrantError> {
+        match self {
+            Self::Allow => grants.tool(name),
+            Self::Ask(Some(question)) => grants.tool_after_asking(name, question),
+            Self::Ask(None) => grants.tool_after_asking(name, format!("May `{name}` be called?")),
+        }
+    }
+}
+
+/// The tools whose names begin as `pattern` does before its `*`.
+fn covered<'a>(pattern: &'a str, tools: &'a [&'a str]) -> anyhow::Result<Vec<&'a str>> {
+    let prefix = pattern.trim_end_matches('*');
+    let covered: Vec<_> = tools.iter().copied().filter(|name| name.starts_with(prefix)).collect();
+    if covered.is_empty() {
+        bail!("`{pattern}` is the name of no tool that is bound here: {}", render::names(tools.iter().copied()));
+    }
+    Ok(covered)
 }
 
 /// How much the sandbox may use.

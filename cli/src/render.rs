@@ -40,6 +40,24 @@ pub(crate) fn warning_line(message: &str) {
     anstream::eprintln!("{WARN}warning{WARN:#}: {}", plain(message));
 }
 
+/// Names in a sentence: some, and how many more there are.
+pub(crate) fn names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const MOST: usize = 12;
+    if names.len() == 0 {
+        return "there is none".to_owned();
+    }
+    let more = names.len().saturating_sub(MOST);
+    let shown: Vec<_> = names.take(MOST).map(|name| format!("`{name}`")).collect();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("there is {}{more}", shown.join(", "))
+}
+
+/// A flag, quoted where a shell would take its value apart.
+pub(crate) fn flag(name: &str, value: &str) -> String {
+    let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./:@%+=,-#".contains(&byte));
+    if plain { format!("{name} {value}") } else { format!("{name} '{}'", value.replace('\'', r"'\''")) }
+}
+
 /// A rule, as people find it.
 pub(crate) fn rule(rule: &Rule) -> String {
     let Rule { id, file, line } = rule;

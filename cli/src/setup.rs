@@ -1,17 +1,20 @@
 //! A component with everything that its sandbox is given: what `call` runs is what `policy show` shows.
 
-use anyhow::anyhow;
-use casemate::{Approver, Call, CedarPolicy, Component, Engine, Gate, Grants, Limits, Principal, Tool, ToolFacts};
+use anyhow::{anyhow, bail};
+use casemate::{
+    Approver, Call, CedarPolicy, Component, Engine, Gate, Grants, Limits, Principal, Secrets, Tool, ToolFacts,
+};
 use serde_json::Value;
 
 use crate::binding::Binding;
-use crate::options::SandboxOptions;
+use crate::options::{DataOptions, SandboxOptions};
 use crate::render;
 use crate::source::Loader;
 
 pub(crate) struct Setup {
     pub(crate) component: Component,
     pub(crate) grants: Grants,
+    pub(crate) secrets: Secrets,
     pub(crate) binding: Binding,
     pub(crate) policy: Option<CedarPolicy>,
     pub(crate) principal: Principal,
@@ -25,15 +28,18 @@ impl Setup {
         file: &str,
         options: SandboxOptions,
         limits: Limits,
+        data: &DataOptions,
     ) -> anyhow::Result<Self> {
-        let grants = options.grants.grants()?;
         let texts = options.policy.read()?;
         let mut loader = Loader::new(engine);
         let component = loader.load(file).await?;
         let mut binding = Binding::new(&component, limits);
         for flag in &options.tools.tools {
-            binding.bind(flag, &loader.load(flag.file()).await?)?;
+            binding.bind(flag, &mut loader).await?;
         }
+        let names: Vec<_> = binding.all().map(Tool::name).collect();
+        let (grants, secrets) = options.grants.read(&names, data)?;
+        check_folders(&grants, data)?;
         let facts: Vec<ToolFacts> = binding.all().map(|tool| tool.facts().clone()).collect();
         let policy = texts.map(|texts| texts.compile(&facts)).transpose();
         let policy = policy.map_err(|errors| anyhow!("the rules do not fit the tools that are bound:\n{errors}"))?;
@@ -41,12 +47,21 @@ impl Setup {
             render::warning_line(&warning.to_string());
         }
         warn_of_the_unseen(&component, &binding);
-        Ok(Self { component, grants, binding, policy, principal: options.policy.principal, limits })
+        Ok(Self { component, grants, secrets, binding, policy, principal: options.policy.principal, limits })
+    }
+
+    /// Tells of each secret that has no value to use; what needs it will fail.
+    pub(crate) async fn warn_of_missing_secrets(&self) {
+        for secret in self.secrets.list() {
+            if let Err(error) = secret.check().await {
+                render::warning_line(&error.to_string());
+            }
+        }
     }
 
     /// The call of one of its exports, and the Gate through which its tools are called.
     pub(crate) fn call(self, export: String, input: Value, approver: impl Approver + 'static) -> (Call, Gate) {
-        let builder = Gate::builder().approver(approver);
+        let builder = Gate::builder().approver(approver).secrets(self.secrets);
         let gate = match self.policy {
             Some(policy) => builder.policy(policy).build(),
             None => builder.build(),
@@ -56,9 +71,28 @@ impl Setup {
     }
 }
 
+/// No folder may show the values of secrets that are kept.
+fn check_folders(grants: &Grants, data: &DataOptions) -> anyhow::Result<()> {
+    // Where there is no such folder, there is nothing to show.
+    let Ok(kept) = data.secrets_path().and_then(|path| Ok(path.canonicalize()?)) else { return Ok(()) };
+    for folder in grants.folders() {
+        let shown = folder.host().canonicalize().ok();
+        if shown.is_some_and(|shown| kept.starts_with(&shown) || shown.starts_with(&kept)) {
+            bail!(
+                "the folder `{}` would show the guest the values of secrets, which are kept in `{}`: \
+                 grant a folder without them, or keep them elsewhere with `--data`",
+                folder.host().display(),
+                kept.display()
+            );
+        }
+    }
+    Ok(())
+}
+
 /// A name that is no import is for those who call tools by name; where nobody does, it was meant to be one.
 fn warn_of_the_unseen(component: &Component, binding: &Binding) {
-    let calls_by_name = component.description().imports.iter().any(|import| import.name.starts_with("casemate:agent/"));
+    let calls = |name: &str| name.starts_with("casemate:agent/") || name.starts_with("wasi:http/outgoing-handler");
+    let calls_by_name = component.description().imports.iter().any(|import| calls(&import.name));
     let imports: Vec<_> = binding.imports.names().collect();
     let names: Vec<_> = binding.tools.tools().map(|(_, tool): (_, &Tool)| format!("`{}`", tool.name())).collect();
     if !calls_by_name && !names.is_empty() {

@@ -12,6 +12,10 @@
 //! | `server` | a server on loopback that says what a test wants |
 //! | `network` | requests of guests, the secrets that are put into them, and what comes back |
 //! | `http_tools` | tools of HTTP endpoints, called by name and through the host `tools.internal` |
+//! | `outside` | a resolver and a dialer that tell what they were asked, and requests of the guest `fetcher` |
+//! | `egress` | each way to reach what may not be reached, or to be harmed by what answers, tried |
+//! | `secrets` | each way to get hold of a secret, tried |
+//! | `canary` | all that anybody gets to see, searched for a secret |
 //! | `escapes` | each way out of a sandbox, tried: what the guest saw, what was reported, and the world unchanged |
 //! | `engine` | slots, queues, placement, and what is `Send` and `Sync` |
 //! | `executor` | guests beside other tasks, on each kind of runtime and without one |
@@ -28,13 +32,16 @@
     reason = "all of this is tests, helpers included"
 )]
 
+mod outside;
 mod server;
 mod support;
 
 mod bad_input;
 mod cache;
 mod calling;
+mod canary;
 mod description;
+mod egress;
 mod engine;
 mod escapes;
 mod executor;
@@ -45,4 +52,5 @@ mod limits;
 mod network;
 mod pages;
 mod policy;
+mod secrets;
 mod tools;

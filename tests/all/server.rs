@@ -47,13 +47,16 @@ impl Request {
 }
 
 /// What the server says.
-pub(crate) struct Reply(Box<dyn FnOnce(&mut TcpStream) -> std::io::Result<()> + Send>);
+pub(crate) struct Reply(Writer);
+
+type Writer = Box<dyn FnOnce(&mut TcpStream) -> std::io::Result<()> + Send>;
 
 impl Reply {
     /// A response with a status, headers and a body; the connection stays open.
     pub(crate) fn new(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers = headers.concat();
         let head = format!("HTTP/1.1 {status} Reason\r\n{headers}content-length: {}\r\n\r\n", body.len());
         Self::raw([head.into_bytes(), body].concat())
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::approval::{Approve, Person};
 use crate::events::{Denial, Show, Watcher};
 use crate::input;
-use crate::options::{CacheOptions, LimitOptions, SandboxOptions};
+use crate::options::{CacheOptions, DataOptions, LimitOptions, SandboxOptions};
 use crate::render;
 use crate::setup::Setup;
 
@@ -30,6 +30,10 @@ With tools:
   casemate call agent.wasm flow '{\"order\":\"A-1\",\"amount\":5}' --dir ./ledger::/ledger:rw \\
       --tool lookup=ledger.wasm#lookup --allow-tool lookup \\
       --tool refund=ledger.wasm#refund --ask-tool 'refund=Pay it back?' --policy rules.cedar --events
+
+With the web:
+  casemate call agent.wasm run --allow-host api.example.com --secret KEY=env:API_KEY@api.example.com
+  casemate call agent.wasm run --tool crm=crm.toml --allow-tool 'crm-*' --secret CRM_KEY=file:crm.key
 
 Exit status: 0 fine, 1 the tool's own error, 2 invalid input or usage, 3 a limit was reached,
 4 denied, 5 trap, 6 busy or internal, 130 cancelled.")]
@@ -70,28 +74,29 @@ enum Ending {
 }
 
 impl Call {
-    pub(crate) async fn run(self, cache: &CacheOptions) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self, cache: &CacheOptions, data: &DataOptions) -> anyhow::Result<ExitCode> {
         let as_json = self.json;
-        let ending = self.ending(cache).await;
+        let ending = self.ending(cache, data).await;
         if as_json { show_json(&ending) } else { show(&ending) }
     }
 
-    async fn ending(self, cache: &CacheOptions) -> Ending {
-        self.call(cache).await.unwrap_or_else(|error| {
+    async fn ending(self, cache: &CacheOptions, data: &DataOptions) -> Ending {
+        self.call(cache, data).await.unwrap_or_else(|error| {
             let invalid_component = error.is::<LoadError>();
             let kind = if invalid_component { ErrorKind::InvalidComponent } else { ErrorKind::InvalidInput };
             Ending::Failed { kind, message: format!("{error:#}") }
         })
     }
 
-    async fn call(self, cache: &CacheOptions) -> anyhow::Result<Ending> {
+    async fn call(self, cache: &CacheOptions, data: &DataOptions) -> anyhow::Result<Ending> {
         let input = input::parse(&self.input)?;
         let engine: Engine = match cache.engine().metering(self.limits.meter.into()).build() {
             Ok(engine) => engine,
             Err(error) => return Ok(Ending::Failed { kind: ErrorKind::Internal, message: error.to_string() }),
         };
         let limits = self.limits.limits(&engine)?;
-        let setup = Setup::load(&engine, &self.file, self.sandbox, limits).await?;
+        let setup = Setup::load(&engine, &self.file, self.sandbox, limits, data).await?;
+        setup.warn_of_missing_secrets().await;
         let person = Person::new(self.approve, input::is_stdin(&self.input));
         let (call, gate) = setup.call(self.function, input, person);
         let watcher = Watcher::start(&gate, if self.events { Show::Events } else { Show::Nothing });

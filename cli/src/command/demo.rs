@@ -1,3 +1,4 @@
+mod keys;
 mod refunds;
 
 use std::path::Path;
@@ -15,7 +16,7 @@ use crate::options::CacheOptions;
 use crate::render::{BAD, BOLD, DIM, GOOD, styled};
 use crate::source;
 
-/// See Casemate work: tools on a real folder, hostile guests that try their tricks, and an agent whose tools have rules
+/// See Casemate work: tools on a real folder, hostile guests that try their tricks, an agent whose tools have rules, and a key that it never sees
 ///
 /// At a terminal it asks one question. Needs no arguments and no network, and leaves nothing behind but compiled components in the cache.
 #[derive(Args)]
@@ -65,8 +66,11 @@ impl Demo {
         let ledger = place.path().join("ledger");
         std::fs::create_dir(&ledger)?;
         let governed = refunds::show(&engine, &ledger).await?;
+
+        anstream::println!("\n{}", styled(BOLD, "4. A tool on the web, with a key that the agent never sees"));
+        let kept = keys::show(&engine).await?;
         let contained = summary(stopped + usize::from(nothing_kept), tricks.len() + 1);
-        Ok(if contained && governed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if contained && governed && kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 

@@ -1,23 +1,30 @@
+mod api;
+
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use casemate::{Description, Placement, ToolDescription};
 use clap::Args;
 use serde_json::Value;
 
+use api::Api;
+
+use crate::declared::{self, Declared};
 use crate::options::CacheOptions;
 use crate::render::{self, BOLD, DIM, styled};
 use crate::source;
 
-/// Show what a component offers and what it wants
+/// Show what a component offers and what it wants, or which tools a declaration of an HTTP API makes
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   casemate inspect toolbox
   casemate inspect tool.wasm --json
-  casemate inspect tool.wasm --wit")]
+  casemate inspect tool.wasm --wit
+  casemate inspect crm.toml")]
 pub(crate) struct Inspect {
-    /// A component, or `toolbox` for the built-in one
+    /// A component, `toolbox` for the built-in one, or FILE.toml
     file: String,
     /// Print the description as JSON, with JSON Schemas
     #[arg(long)]
@@ -30,6 +37,18 @@ pub(crate) struct Inspect {
 impl Inspect {
     pub(crate) async fn run(self, cache: &CacheOptions) -> anyhow::Result<ExitCode> {
         let mut stdout = anstream::stdout().lock();
+        if declared::is_declaration(&self.file) {
+            if self.wit {
+                bail!("`{}` declares an HTTP API, and has no WIT", self.file);
+            }
+            let api = Api::of(Declared::read(&self.file, None)?);
+            if self.json {
+                writeln!(stdout, "{:#}", serde_json::to_value(&api)?)?;
+            } else {
+                api.show(&mut stdout, &self.file)?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         if self.wit {
             write!(stdout, "{}", casemate::wit_text(&source::bytes(&self.file)?)?)?;
             return Ok(ExitCode::SUCCESS);

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use casemate::{Component, Engine, Tool, ToolFacts};
 use clap::Subcommand;
 
-use crate::options::{CacheOptions, ToolFlag};
+use crate::options::{CacheOptions, DataOptions, ToolFlag};
 use crate::source::Loader;
 
 /// Look at rules and grants before anything runs
@@ -21,11 +21,11 @@ pub(crate) enum Policy {
 }
 
 impl Policy {
-    pub(crate) async fn run(self, cache: &CacheOptions) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self, cache: &CacheOptions, data: &DataOptions) -> anyhow::Result<ExitCode> {
         match self {
             Self::Check(check) => check.run(cache).await,
-            Self::Explain(explain) => explain.run(cache).await,
-            Self::Show(show) => show.run(cache).await,
+            Self::Explain(explain) => explain.run(cache, data).await,
+            Self::Show(show) => show.run(cache, data).await,
         }
     }
 }
@@ -35,6 +35,10 @@ async fn facts(engine: &Engine, flags: &[ToolFlag]) -> anyhow::Result<Vec<ToolFa
     let mut loader = Loader::new(engine);
     let mut facts = Vec::new();
     for flag in flags {
+        if flag.is_declaration() {
+            facts.extend(flag.http_tools()?.into_iter().map(|tool| Tool::from(tool).facts().clone()));
+            continue;
+        }
         let provider: Component = loader.load(flag.file()).await?;
         facts.extend(flag.tools(&provider)?.into_iter().map(|tool| Tool::from(tool).facts().clone()));
     }

@@ -1,18 +1,23 @@
 //! Tools on the command line: `--tool NAME=SOURCE`.
 
 use anyhow::{Context as _, bail};
-use casemate::{Component, ComponentTool, Limits};
+use casemate::{Component, ComponentTool, HttpTool, Limits};
 use clap::Args;
 
+use crate::declared::{self, Declared};
 use crate::source;
 
 /// The tools that are bound.
 #[derive(Args)]
 #[command(next_help_heading = "Tools")]
 pub(crate) struct ToolOptions {
-    /// Bind a tool: the export of a component. Binding grants nothing, see `--allow-tool`
+    /// Bind a tool: the export of a component, or an HTTP API. Binding grants nothing, see `--allow-tool`
     ///
-    /// SOURCE is a component, or `toolbox`, with `#EXPORT` behind it unless it has only one export. Where the called
+    /// SOURCE may be a declaration of an HTTP API, FILE.toml: of a whole base URL or one operation, which is the tool
+    /// NAME, or of an `OpenAPI` document, whose operations are the tools NAME-OPERATION. With `#OPERATION` behind it, that
+    /// one is the tool NAME. Without `NAME=`, tools are called as the declaration says.
+    ///
+    /// Or SOURCE is a component, or `toolbox`, with `#EXPORT` behind it unless it has only one export. Where the called
     /// component imports a function of that name (`get-forecast`, `acme:weather/forecast#get-forecast`), the tool
     /// serves the import, and where it imports an interface of that name (`acme:weather/forecast`), the exports of
     /// SOURCE do. Otherwise the guest sees the tool under NAME. Each call of it runs in a fresh sandbox, which reaches
@@ -25,7 +30,8 @@ pub(crate) struct ToolOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Tools")]
 pub(crate) struct KnownTools {
-    /// Know a tool: the export of a component, `FILE#EXPORT`; without `#EXPORT` and NAME, all of its exports
+    /// Know a tool: the export of a component, `FILE#EXPORT`; without `#EXPORT` and NAME, all of its exports; or what
+    /// FILE.toml declares
     #[arg(long = "tool", value_name = "[NAME=]SOURCE", value_parser = ToolFlag::perhaps_named)]
     pub(crate) tools: Vec<ToolFlag>,
 }
@@ -40,7 +46,7 @@ pub(crate) struct ToolFlag {
 impl ToolFlag {
     fn named(text: &str) -> anyhow::Result<Self> {
         let flag = Self::perhaps_named(text)?;
-        if flag.name.is_none() {
+        if flag.name.is_none() && !flag.is_declaration() {
             bail!("`{text}` is not of the form NAME=SOURCE");
         }
         Ok(flag)
@@ -54,17 +60,35 @@ impl ToolFlag {
         }
     }
 
+    /// Whether it is about an HTTP API.
+    pub(crate) fn is_declaration(&self) -> bool {
+        declared::is_declaration(self.file())
+    }
+
+    /// The tools of its HTTP API.
+    pub(crate) fn http_tools(&self) -> anyhow::Result<Vec<HttpTool>> {
+        let file = self.file();
+        let declared = Declared::read(file, self.name())?;
+        match self.export() {
+            None => Ok(declared.all(file)),
+            Some(operation) => {
+                let tool = declared.only(operation).with_context(|| format!("in `{file}`"))?;
+                Ok(vec![self.name.iter().fold(tool, HttpTool::named)])
+            }
+        }
+    }
+
     /// The own name that is asked for.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The file of the component.
+    /// The file of the component or the declaration.
     pub(crate) fn file(&self) -> &str {
         source::split_export(&self.source).0
     }
 
-    /// The export, where one is said.
+    /// The export or the operation, where one is said.
     pub(crate) fn export(&self) -> Option<&str> {
         source::split_export(&self.source).1
     }

@@ -132,6 +132,11 @@ impl HostGrant {
         class == AddressClass::Public || self.addresses.contains(&class)
     }
 
+    /// The classes of addresses that may be reached, public ones first.
+    pub fn classes(&self) -> impl Iterator<Item = AddressClass> {
+        std::iter::once(AddressClass::Public).chain(self.addresses.iter().copied())
+    }
+
     /// Whether all that `child` covers is covered here, and whoever is asked here is asked there.
     pub(crate) fn covers_grant(&self, child: &Self) -> bool {
         self.meet(child).is_some_and(|both| both == *child)

@@ -31,6 +31,12 @@ impl Fetch {
         Self { request, addresses: Vec::new(), class: None, input: Arc::new(input) }
     }
 
+    /// The same if its host's name led to an address of that class.
+    pub(crate) fn supposing(&self, class: AddressClass) -> Self {
+        let (request, input) = (self.request.clone(), self.input.clone());
+        Self { request, addresses: Vec::new(), class: Some(class), input }
+    }
+
     /// The same once its host was looked up: it goes to addresses of one class, by which it is decided.
     pub(crate) fn leading_to(mut self, found: &[IpAddr], reach: &Grants) -> Self {
         let open = |address: &IpAddr| reach.hosts_covering(&self.request).any(|host| host.opens(*address));

@@ -54,11 +54,11 @@ impl Inbound {
         let scrubber = masks.now();
         // Of the codings that belong to the connection, its client undoes one.
         let transfer = said(&head.headers, &header::TRANSFER_ENCODING);
-        if !matches!(transfer.as_str(), "" | "chunked") {
+        if !matches!(transfer.to_ascii_lowercase().as_str(), "" | "chunked") {
             return Err(EgressError::Coding { coding: scrubber.scrub_text(transfer) });
         }
         let coding = said(&head.headers, &header::CONTENT_ENCODING);
-        let gunzip = match coding.as_str() {
+        let gunzip = match coding.to_ascii_lowercase().as_str() {
             "" | "identity" => None,
             // Nothing to undo: a body that is not there may still be spoken of.
             _ if incoming.is_end_stream() => None,
@@ -68,7 +68,7 @@ impl Inbound {
                 Some(Box::new(Gunzip::new()))
             }
             // The server says this too, and what it says may be an echo.
-            coding => return Err(EgressError::Coding { coding: scrubber.scrub_text(coding.to_owned()) }),
+            _ => return Err(EgressError::Coding { coding: scrubber.scrub_text(coding) }),
         };
         let announced = incoming.size_hint().lower();
         if gunzip.is_none() && announced > pace.response_bytes {
@@ -193,10 +193,10 @@ impl Inbound {
     }
 }
 
-/// All that a header says which is a list, however many lines it takes, in lower case.
+/// All that a header says which is a list, however many lines it takes.
 fn said(headers: &HeaderMap, name: &HeaderName) -> String {
     let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?")).collect();
-    values.join(", ").to_ascii_lowercase()
+    values.join(", ")
 }
 
 fn too_large(used: u64, max: u64) -> EgressError {

@@ -4,6 +4,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+#[cfg(feature = "http")]
+use casemate_policy::Policy;
 use casemate_policy::{Decision, Query, Rule, Verdict};
 use futures_util::FutureExt as _;
 use serde_json::Value;
@@ -80,15 +82,29 @@ impl Scope {
         granted.map_err(|denial| self.deny(numbered, denial, None))
     }
 
-    fn rule<E: Effect>(&self, numbered: &Numbered<E>) -> Result<Ruling, Outcome> {
-        let Some(policy) = self.gate().policy() else { return Ok(Ruling::default()) };
-        let query = Query {
+    /// Whether the rules deny it; nothing is recorded.
+    #[cfg(feature = "http")]
+    pub(super) fn would_deny<E: Effect>(&self, effect: &E) -> bool {
+        let decide = |policy: &dyn Policy| policy.decide(&self.query(effect)).verdict;
+        self.gate().policy().is_some_and(|policy| {
+            let verdict = std::panic::catch_unwind(AssertUnwindSafe(|| decide(policy.as_ref())));
+            verdict.map_or(true, |verdict| matches!(verdict, Verdict::Deny { .. }))
+        })
+    }
+
+    fn query<'a, E: Effect>(&'a self, effect: &'a E) -> Query<'a> {
+        Query {
             principal: self.principal(),
-            action: numbered.effect.action(),
+            action: effect.action(),
             time: SystemTime::now(),
             depth: self.inner.depth + 1,
             calls: self.account().calls(),
-        };
+        }
+    }
+
+    pub(super) fn rule<E: Effect>(&self, numbered: &Numbered<E>) -> Result<Ruling, Outcome> {
+        let Some(policy) = self.gate().policy() else { return Ok(Ruling::default()) };
+        let query = self.query(&numbered.effect);
         // Rules can be an embedder's own.
         let decided =
             std::panic::catch_unwind(AssertUnwindSafe(|| (policy.decide(&query), policy.version().to_owned())));
@@ -261,7 +277,7 @@ impl Answered {
 
 /// What the policy says of an effect that it does not deny.
 #[derive(Default)]
-struct Ruling {
+pub(super) struct Ruling {
     version: Option<String>,
     rules: Vec<Rule>,
     question: Option<String>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use casemate_policy::{HostName, RequestLine};
+use casemate_policy::{HostGrant, HostName, RequestLine};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::{self, HeaderMap};
@@ -20,7 +20,7 @@ use super::admit::Numbered;
 use super::permit::{Permit, Record};
 use super::scope::Scope;
 use crate::effect::{Denial, Failure, Fetch, Outcome, SecretUse};
-use crate::egress::{EgressError, OutBody, Pace, Progress};
+use crate::egress::{EgressError, Masks, OutBody, Pace, Progress};
 use crate::event::Subject;
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::perform::{self, Watched};
@@ -44,6 +44,11 @@ pub(crate) enum Wanted {
     Bound,
     /// That one, there, where it is bound to such requests or to none.
     Named {
+        name: String,
+        place: SecretPlace,
+    },
+    /// That one, to buy a token with: the response is for the host alone, and comes as it is.
+    Payment {
         name: String,
         place: SecretPlace,
     },
@@ -105,8 +110,10 @@ impl Scope {
         self.within(&fetch, |_, account| account.spend_request()).map_err(Unanswered::Stopped)?;
         // A name that may not be reached is not looked up either: that alone could tell somebody something.
         self.check_grant(&fetch).map_err(Unanswered::Stopped)?;
+        self.check_supposed(&fetch).map_err(Unanswered::Stopped)?;
         let fetch = self.look_up(fetch, pace).await?;
         let permit = self.admit(fetch).await.map_err(Unanswered::Stopped)?;
+        let pays = matches!(secrets, Wanted::Payment { .. });
         match self.put_secrets(id, &permit, secrets, &mut headers, &mut query).await {
             Err(outcome) => return Err(Unanswered::Stopped(permit.give_up(outcome))),
             Ok(Put::Something) => {
@@ -127,9 +134,24 @@ impl Scope {
         };
         *request.headers_mut() = headers;
         let egress = &self.gate().inner.egress;
-        let masks = egress.masks(permit.effect().request.origin());
+        let masks = if pays { Masks::default() } else { egress.masks(permit.effect().request.origin()) };
         let sent = perform::fetch(permit, &egress.client, request, (pace, progress), masks).await;
         sent.map_err(Unanswered::Failed)
+    }
+
+    /// Rules see where a name leads. Where they deny the request whatever that is, the name is not looked up.
+    fn check_supposed(&self, fetch: &Numbered<Fetch>) -> Result<(), Outcome> {
+        let request = &fetch.effect.request;
+        if matches!(request.origin().host(), HostName::Address(_)) {
+            return Ok(());
+        }
+        let classes = self.reach().hosts_covering(request).flat_map(HostGrant::classes);
+        let mut supposed = classes.map(|class| fetch.effect.supposing(class)).peekable();
+        let Some(first) = supposed.peek().map(|fetch| fetch.supposing(fetch.class())) else { return Ok(()) };
+        if supposed.all(|effect| self.would_deny(&effect)) {
+            self.rule(&Numbered { id: fetch.id, effect: first })?;
+        }
+        Ok(())
     }
 
     async fn look_up(&self, fetch: Numbered<Fetch>, pace: Pace) -> Result<Numbered<Fetch>, Unanswered> {
@@ -196,15 +218,15 @@ impl Scope {
         let effect = SecretUse::new(name, "header `authorization`, as a token".to_owned(), (id, permit.effect()));
         self.admit(Numbered { id: self.gate().next_effect(), effect }).await?.reveal().close();
         self.check_current(&secret)?;
-        let value = match egress.tokens.get(token.purpose(), &secret) {
-            Some(value) => value,
-            None => {
-                // Boxed, since buying one is sending a request too.
-                let buying: BoxFuture<'_, _> = Box::pin(token.buy(self));
-                let (value, until) = buying.await?;
-                egress.tokens.keep(token.purpose(), secret, value.clone(), until);
-                value
-            }
+        let kept = egress.tokens.get(token.purpose(), &secret);
+        let value = if let Some(value) = kept {
+            value
+        } else {
+            // Boxed, since buying one is sending a request too.
+            let buying: BoxFuture<'_, _> = Box::pin(token.buy(self));
+            let (value, until) = buying.await?;
+            egress.tokens.keep(token.purpose(), secret, value.clone(), until);
+            value
         };
         egress.mask(permit.effect().request.origin(), &value);
         if SecretPlace::bearer().put(&value, headers, &mut None) {
@@ -225,7 +247,7 @@ impl Scope {
         if now.is_some_and(|now| Arc::ptr_eq(&now, secret)) {
             return Ok(());
         }
-        let text = format!("the secret `{}` was replaced or revoked meanwhile", secret.name());
+        let text = format!("the secret `{}` was changed or revoked meanwhile", secret.name());
         Err(Outcome::Failed(Failure::new(text).into()))
     }
 
@@ -242,7 +264,7 @@ impl Scope {
                 });
                 Ok(placed.collect())
             }
-            Wanted::Named { name, place } => {
+            Wanted::Named { name, place } | Wanted::Payment { name, place } => {
                 let secret = secrets.get(&name).ok_or_else(|| missing(&name))?;
                 if !secret.bindings().is_empty() && secret.places(line).next().is_none() {
                     return Err(not_bound(&name, line));

@@ -1,21 +1,27 @@
+mod attempt;
+mod granted;
+
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::str::FromStr as _;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
-use casemate::{Action, Decision, Grants, Policy as _, Principal, Query, ToolFacts, Verdict};
+use casemate::{Action, AddressClass, Decision, HostName, Policy as _, Query, RequestLine, ToolFacts, Verdict};
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::facts;
 use crate::input;
-use crate::options::{CacheOptions, GrantOptions, KnownTools, PolicyOptions, PolicyTexts};
+use crate::options::{CacheOptions, DataOptions, GrantOptions, KnownTools, PolicyOptions, PolicyTexts};
 use crate::render::{self, BAD, BOLD, DIM, GOOD, WARN, styled};
+use attempt::{Attempt, request_line};
 
-/// Tell what rules decide about one call, and which of them
+/// Tell what rules decide about one call, request or use of a secret, and which of them
 ///
-/// It is decided by the code that decides calls. Where grants are given (`--allow-tool`, `--ask-tool`, `--grants`), it
-/// is told what they say too, and both must say yes.
+/// It is decided by the code that decides when it happens. Where grants are given (`--allow-tool`, `--allow-host`,
+/// `--secret`, `--grants` and so on), it is told what they say too, and both must say yes.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -23,15 +29,25 @@ Examples:
       --action call:refund --input '{\"order\":\"A-1\",\"amount\":101}'
   casemate policy explain --policy rules.cedar --tool ledger.wasm --allow-tool refund \\
       --action call:refund --input @input.json --time 2026-01-31T20:00:00Z --json
+  casemate policy explain --policy rules.cedar --allow-host api.example.com \\
+      --action fetch --request 'GET https://api.example.com/v1' --address private
+  casemate policy explain --policy rules.cedar --secret KEY@api.example.com \\
+      --action use:KEY --request 'POST https://api.example.com/v1'
 
 Exit status: 0 whatever the verdict is, 2 where there is none.")]
 pub(crate) struct Explain {
-    /// What is tried: `call:` and a tool's own name
-    #[arg(long, value_name = "call:NAME")]
-    action: String,
-    /// The input: JSON, @FILE, or - for standard input
+    /// What is tried: `call:` and a tool's own name, `fetch`, or `use:` and the name of a secret
+    #[arg(long, value_name = "ACTION", value_parser = Attempt::from_str)]
+    action: Attempt,
+    /// The input of a call: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON", default_value = "{}")]
     input: String,
+    /// The request, for `fetch` and `use:NAME`
+    #[arg(long, value_name = "METHOD URL", value_parser = request_line)]
+    request: Option<RequestLine>,
+    /// The class of the address that the request goes to, such as private [default: that of the address in the URL, or else public]
+    #[arg(long, value_name = "CLASS", value_parser = AddressClass::from_str)]
+    address: Option<AddressClass>,
     #[command(flatten)]
     known: KnownTools,
     #[command(flatten)]
@@ -52,10 +68,15 @@ pub(crate) struct Explain {
     json: bool,
 }
 
-/// What becomes of the call.
+/// What becomes of it.
 #[derive(Serialize)]
 struct Explanation {
     action: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<RequestLine>,
+    /// The class of the address that the request goes to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<AddressClass>,
     principal: String,
     /// The stricter of what follows.
     #[serde(flatten)]
@@ -67,9 +88,9 @@ struct Explanation {
 }
 
 impl Explain {
-    pub(super) async fn run(self, cache: &CacheOptions) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, cache: &CacheOptions, data: &DataOptions) -> anyhow::Result<ExitCode> {
         let as_json = self.json;
-        let explanation = self.explanation(cache).await?;
+        let explanation = self.explanation(cache, data).await?;
         let mut out = anstream::stdout().lock();
         if as_json {
             writeln!(out, "{}", serde_json::to_string(&explanation)?)?;
@@ -79,32 +100,74 @@ impl Explain {
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn explanation(self, cache: &CacheOptions) -> anyhow::Result<Explanation> {
+    async fn explanation(self, cache: &CacheOptions, data: &DataOptions) -> anyhow::Result<Explanation> {
         let input = input::parse(&self.input)?;
         let texts = self.policy.read()?;
-        if texts.is_none() && !self.grants.speak_of_tools() {
-            bail!("there is nothing to explain: give rules with `--policy FILE`, or grants with `--allow-tool NAME`");
+        let granting = match self.action {
+            Attempt::Call(_) => self.grants.speak_of_tools(),
+            Attempt::Fetch | Attempt::Use(_) => self.grants.speak_of_requests(),
+        };
+        if texts.is_none() && !granting {
+            let flag = self.action.flag();
+            bail!("there is nothing to explain: give rules with `--policy FILE`, or grants with `{flag}`");
         }
         let facts = facts(&cache.engine().build()?, &self.known.tools).await?;
-        let tool = find(&facts, &self.action)?;
+        let action = self.action(&facts, &input)?;
         let query = Query {
             principal: &self.policy.principal,
-            action: Action::Call { tool: &tool.identity, input: &input },
+            action,
             time: self.time.unwrap_or_else(SystemTime::now),
             depth: self.depth,
             calls: self.calls,
         };
         let policy = texts.map(|texts| decide(&texts, &facts, &query)).transpose()?;
-        let grants = self.grants.speak_of_tools().then(|| self.grants.grants()).transpose()?;
-        let grants = grants.map(|grants| granted(&grants, &tool.identity.name));
+        let names: Vec<_> = facts.iter().map(|tool| tool.identity.name.as_str()).collect();
+        let grants = granting.then(|| self.grants.read(&names, data)).transpose()?;
+        let grants = grants.map(|(grants, secrets)| granted::verdict(&grants, &secrets, &action));
         let verdicts = grants.iter().chain(policy.as_ref().map(|decision| &decision.verdict));
         let verdict = verdicts.max_by_key(|verdict| strictness(verdict)).context("nothing was decided")?.clone();
-        Ok(Explanation { action: self.action, principal: id(&self.policy.principal), verdict, policy, grants })
+        let (request, address) = match action {
+            Action::Fetch { request, address } | Action::Use { request, address, .. } => {
+                (Some(request.clone()), Some(address))
+            }
+            _ => (None, None),
+        };
+        let (action, principal) = (self.action.to_string(), self.policy.principal.id().to_owned());
+        Ok(Explanation { action, request, address, principal, verdict, policy, grants })
+    }
+
+    fn action<'a>(&'a self, facts: &'a [ToolFacts], input: &'a Value) -> anyhow::Result<Action<'a>> {
+        Ok(match &self.action {
+            Attempt::Call(name) => Action::Call { tool: &find(facts, name)?.identity, input },
+            Attempt::Fetch => {
+                let (request, address) = self.request()?;
+                Action::Fetch { request, address }
+            }
+            Attempt::Use(secret) => {
+                let (request, address) = self.request()?;
+                Action::Use { secret, request, address }
+            }
+        })
+    }
+
+    /// The request, and where it goes.
+    fn request(&self) -> anyhow::Result<(&RequestLine, AddressClass)> {
+        let Some(request) = &self.request else {
+            bail!(
+                "`--action {}` is about a request: say which, as in `--request 'GET https://api.example.com/v1'`",
+                self.action
+            );
+        };
+        let written = match request.origin().host() {
+            HostName::Address(address) => AddressClass::of(*address),
+            HostName::Name(name) if name == "localhost" => AddressClass::Loopback,
+            HostName::Name(_) => AddressClass::Public,
+        };
+        Ok((request, self.address.unwrap_or(written)))
     }
 }
 
-fn find<'a>(facts: &'a [ToolFacts], action: &str) -> anyhow::Result<&'a ToolFacts> {
-    let Some(name) = action.strip_prefix("call:") else { bail!("`{action}` is not of the form call:NAME") };
+fn find<'a>(facts: &'a [ToolFacts], name: &str) -> anyhow::Result<&'a ToolFacts> {
     facts.iter().find(|tool| tool.identity.name == name).with_context(|| {
         let known: Vec<_> = facts.iter().map(|tool| format!("`{}`", tool.identity.name)).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -119,18 +182,6 @@ fn decide(texts: &PolicyTexts, facts: &[ToolFacts], query: &Query<'_>) -> anyhow
     }
 }
 
-fn granted(grants: &Grants, name: &str) -> Verdict {
-    match grants.find_tool(name) {
-        None => Verdict::Deny {
-            reason: format!("the tool `{name}` is not granted"),
-            remedy: Some(format!("--allow-tool {name}")),
-        },
-        Some(grant) => {
-            grant.question().map_or(Verdict::Allow, |question| Verdict::Ask { question: question.to_owned() })
-        }
-    }
-}
-
 fn strictness(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Allow => 0,
@@ -139,15 +190,13 @@ fn strictness(verdict: &Verdict) -> u8 {
     }
 }
 
-fn id(principal: &Principal) -> String {
-    principal.id().to_owned()
-}
-
 impl Explanation {
     fn show(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
-        let Self { action, principal, verdict, policy, grants } = self;
+        let Self { action, request, address, principal, verdict, policy, grants } = self;
         let action = styled(BOLD, render::plain(action));
-        writeln!(out, "{}  {action} for {}", word(verdict), render::plain(principal))?;
+        let request = request.as_ref().map_or_else(String::new, |request| format!(" {request}"));
+        let address = address.map_or_else(String::new, |class| format!(" ({class} address)"));
+        writeln!(out, "{}  {action}{request}{address} for {}", word(verdict), render::plain(principal))?;
         if let Some(Decision { verdict, rules }) = policy {
             show_verdict(out, "the rules", verdict)?;
             for rule in rules {

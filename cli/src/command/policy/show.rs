@@ -1,12 +1,16 @@
+mod secrets;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use casemate::{Access, ContentHash, Grants, Limits, Policy, Tool, ToolSource};
+use casemate::{Access, ContentHash, Grants, HostGrant, Limits, Policy, Tool, ToolSource};
 use clap::Args;
 use serde::Serialize;
 
-use crate::options::{CacheOptions, SandboxOptions};
+use secrets::SecretView;
+
+use crate::options::{CacheOptions, DataOptions, SandboxOptions};
 use crate::render::{self, BAD, BOLD, DIM, GOOD, WARN, styled};
 use crate::setup::Setup;
 
@@ -42,6 +46,10 @@ struct View {
     tools: BTreeMap<String, ToolView>,
     /// What serves each imported function; nothing where it is `null`.
     imports: BTreeMap<String, Option<ToolView>>,
+    /// The HTTP requests that may leave.
+    hosts: Vec<HostView>,
+    /// By name: those that are granted or declared.
+    secrets: BTreeMap<String, SecretView>,
     /// The version of the rules, where there are any.
     policy: Option<String>,
 }
@@ -78,10 +86,34 @@ enum Standing {
     Forbidden,
 }
 
+/// Requests that may leave.
+#[derive(Serialize)]
+struct HostView {
+    /// As `--allow-host` has them.
+    requests: String,
+    /// What a person is asked each time; `null` where nobody is.
+    question: Option<String>,
+}
+
+impl HostView {
+    fn of(grant: &HostGrant) -> Self {
+        Self { requests: grant.to_string(), question: grant.question().map(str::to_owned) }
+    }
+
+    fn text(&self) -> String {
+        let Self { requests, question } = self;
+        let standing = match question {
+            None => styled(GOOD, "granted"),
+            Some(question) => format!("{} {}", styled(WARN, "asks:"), render::plain(question)),
+        };
+        format!("{requests:<12}  {standing}")
+    }
+}
+
 impl Show {
-    pub(super) async fn run(self, cache: &CacheOptions) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, cache: &CacheOptions, data: &DataOptions) -> anyhow::Result<ExitCode> {
         let engine = cache.engine().build()?;
-        let setup = Setup::load(&engine, &self.file, self.sandbox, Limits::default()).await?;
+        let setup = Setup::load(&engine, &self.file, self.sandbox, Limits::default(), data).await?;
         let view = View::of(&setup);
         let mut out = anstream::stdout().lock();
         if self.json {
@@ -95,7 +127,7 @@ impl Show {
 
 impl View {
     fn of(setup: &Setup) -> Self {
-        let Setup { component, grants, binding, policy, principal, .. } = setup;
+        let Setup { component, grants, secrets, binding, policy, principal, .. } = setup;
         let folders = grants.folders().iter().map(|folder| FolderView {
             guest: folder.guest().to_owned(),
             host: folder.host().display().to_string(),
@@ -118,6 +150,8 @@ impl View {
             stdin_bytes: grants.input().len(),
             tools: binding.tools.tools().map(|(name, bound)| (name.to_owned(), tool(bound))).collect(),
             imports: binding.imports.functions().map(|(name, server)| (name, server.map(tool))).collect(),
+            hosts: grants.hosts().iter().map(HostView::of).collect(),
+            secrets: secrets::views(grants, secrets),
             policy: policy.as_ref().map(|policy| policy.version().to_owned()),
         }
     }
@@ -126,7 +160,7 @@ impl View {
 impl Standing {
     fn of(tool: &Tool, grants: &Grants, policy: Option<&impl Policy>) -> Self {
         let Some(grant) = grants.find_tool(tool.name()) else {
-            return Self::NotGranted { allow: format!("--allow-tool {}", tool.name()) };
+            return Self::NotGranted { allow: render::flag("--allow-tool", tool.name()) };
         };
         if policy.is_some_and(|policy| !policy.could_allow(tool.identity())) {
             return Self::Forbidden;
@@ -174,6 +208,8 @@ impl View {
                 None => format!("{name}\n    nothing serves it, bind it with `--tool {name}=SOURCE`"),
             }),
         )?;
+        section(out, "Hosts", self.hosts.iter().map(HostView::text))?;
+        section(out, "Secrets", self.secrets.iter().map(|(name, secret)| secret.text(name)))?;
         match &self.policy {
             Some(version) => section(out, "Rules", [format!("version {version}")].into_iter()),
             None => section(out, "Rules", std::iter::once("none: the grants alone decide".to_owned())),

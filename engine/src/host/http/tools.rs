@@ -126,7 +126,8 @@ fn whole(line: &RequestLine, path: &str, head: &http::request::Parts, body: &str
     }
     input.insert("query".to_owned(), parameters.into());
     // A key that a client writes out of habit is not the tool's.
-    let passed = head.headers.keys().filter(|name| **name != header::AUTHORIZATION && may_be_set(name.as_str()));
+    let habit = |name: &str| name == "authorization" || (!may_be_set(name) && !name.starts_with("x-"));
+    let passed = head.headers.keys().filter(|name| !habit(name.as_str()));
     let passed = passed.map(|name| (name.to_string(), Value::from(joined(&head.headers, name))));
     input.insert("headers".to_owned(), passed.collect::<Map<_, _>>().into());
     input.into()

@@ -87,7 +87,7 @@ impl Token {
             query: self.url.query().map(str::to_owned),
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]),
             body: body(self.form.clone()),
-            secrets: Wanted::Named { name, place },
+            secrets: Wanted::Payment { name, place },
             request_bytes: limits.request_bytes,
             pace: Pace::new(&limits),
         };
@@ -103,7 +103,7 @@ impl Token {
         let until = Instant::now().checked_add(lasts).unwrap_or_else(Instant::now);
         let value = SecretString::from(granted.access_token);
         if let Some(why) = crate::secret::fault(value.expose_secret()) {
-            return Err(failed(format!("there is no token that can be used: {why}")));
+            return Err(failed(format!("the token cannot be used: {why}")));
         }
         Ok((value, until))
     }
