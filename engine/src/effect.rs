@@ -48,14 +48,20 @@ pub(crate) trait Effect: Send + Sync {
     /// Takes other arguments in the place of its own, where it can have others.
     fn edit(&mut self, input: Arc<Value>) -> Result<(), Denial>;
 
-    /// Spends what an attempt costs, whatever becomes of it.
-    fn spend_attempt(&self, account: &Account, depth: u32) -> Result<(), LimitExceeded>;
+    /// Spends what an attempt costs, whatever becomes of it. A request has spent it before its host was looked up.
+    fn spend_attempt(&self, _account: &Account, _depth: u32) -> Result<(), LimitExceeded> {
+        Ok(())
+    }
 
     /// Whether there is room for it in the budget now.
-    fn check(&self, account: &Account) -> Result<(), LimitExceeded>;
+    fn check(&self, _account: &Account) -> Result<(), LimitExceeded> {
+        Ok(())
+    }
 
     /// Spends what an admitted one costs; others may have spent since [`check`](Self::check).
-    fn spend(&self, account: &Account) -> Result<(), LimitExceeded>;
+    fn spend(&self, _account: &Account) -> Result<(), LimitExceeded> {
+        Ok(())
+    }
 
     /// The event of its beginning.
     fn begun(&self, admitted: Admitted) -> EventKind;

@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 
 use super::{Admitted, Denial, Effect, flag};
 use crate::event::{EventKind, Subject};
-use crate::gate::Account;
-use crate::limits::LimitExceeded;
 
 /// One HTTP request.
 pub(crate) struct Fetch {
@@ -99,19 +97,6 @@ impl Effect for Fetch {
         Err(Denial::new("a request cannot be edited, so the answer is taken for a no"))
     }
 
-    fn spend_attempt(&self, _account: &Account, _depth: u32) -> Result<(), LimitExceeded> {
-        Ok(())
-    }
-
-    /// It was spent before its host was looked up.
-    fn check(&self, _account: &Account) -> Result<(), LimitExceeded> {
-        Ok(())
-    }
-
-    fn spend(&self, _account: &Account) -> Result<(), LimitExceeded> {
-        Ok(())
-    }
-
     fn begun(&self, admitted: Admitted) -> EventKind {
         let Admitted { id, principal, depth, policy, rules } = admitted;
         let (request, address) = (self.request.clone(), self.class());
@@ -172,18 +157,6 @@ impl Effect for SecretUse {
 
     fn edit(&mut self, _input: Arc<Value>) -> Result<(), Denial> {
         Err(Denial::new("the use of a secret cannot be edited, so the answer is taken for a no"))
-    }
-
-    fn spend_attempt(&self, _account: &Account, _depth: u32) -> Result<(), LimitExceeded> {
-        Ok(())
-    }
-
-    fn check(&self, _account: &Account) -> Result<(), LimitExceeded> {
-        Ok(())
-    }
-
-    fn spend(&self, _account: &Account) -> Result<(), LimitExceeded> {
-        Ok(())
     }
 
     fn begun(&self, admitted: Admitted) -> EventKind {
