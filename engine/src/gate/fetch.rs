@@ -90,7 +90,8 @@ impl Scope {
         let (id, scope) = (self.gate().next_effect(), self.clone());
         let span = tracing::debug_span!("effect", id, request = %outgoing.line);
         // Resolvers, dialers and sources can be an embedder's own.
-        let sending = AssertUnwindSafe(async move { scope.send(id, outgoing).await }).catch_unwind();
+        // Boxed, since a guest's stack holds what is made here until the driver has it.
+        let sending = AssertUnwindSafe(Box::pin(scope.send(id, outgoing))).catch_unwind();
         let failed = || Unanswered::Stopped(Outcome::Failed(Failure::new("the request could not be sent").into()));
         async move { sending.await.unwrap_or_else(|_panic| Err(failed())) }.instrument(span)
     }
