@@ -154,9 +154,9 @@ impl HttpClient {
         }
         let (mut head, incoming) = response.into_parts();
         // What proves who somebody is for a whole connection is not for the next who has it.
-        let bound =
-            [header::WWW_AUTHENTICATE, header::PROXY_AUTHENTICATE].iter().any(|name| head.headers.contains_key(name));
-        let back = (!bound).then(|| pool::Back::new(self.inner.clone(), key, sender));
+        let bound = head.headers.contains_key(header::WWW_AUTHENTICATE);
+        let further = if bound { pool::Further::None } else { pool::Further::Any };
+        let back = pool::Back::new(self.inner.clone(), key, sender, further);
         let body = Inbound::new(incoming, &mut head, pace, ends, &masks, back)?;
         tidy(&mut head.headers, &masks.now());
         Ok(Response::from_parts(head, body))

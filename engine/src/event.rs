@@ -230,7 +230,7 @@ pub enum EventKind {
         subject: Subject,
         /// What sort of end it was.
         kind: ErrorKind,
-        /// What the guest is told.
+        /// What the guest is told, and more where it is about the inside of the host.
         message: String,
     },
 }

@@ -218,7 +218,8 @@ impl HttpLimits {
         self
     }
 
-    /// How long one exchange may take from its admission to the end of its response; default 5 min.
+    /// How long one exchange may take from when its connection is looked for to the end of its response; default 5 min.
+    /// Looking its host up and asking a person come before that.
     pub fn total(mut self, time: Duration) -> Self {
         self.total = time.min(LONGEST);
         self

@@ -83,3 +83,19 @@ fn a_server_that_was_not_sent_a_secret_tells_nothing_of_it() {
     let response = run(get(&other.url("/")).gate(&gate).grants(grants)).result.unwrap();
     assert_eq!(response["body"], guesses, "what is masked would tell a guest which guess is right");
 }
+
+#[test]
+fn a_connection_on_which_somebody_was_asked_who_he_is_is_not_used_again() {
+    let server = Server::start(|request| match request.target.as_str() {
+        "/asks" => Reply::new(401, &[("www-authenticate", "NTLM")], "who are you?".repeat(10_000)),
+        _ => Reply::text("hello"),
+    });
+    let gate = Gate::default();
+    let response =
+        |path: &str| run(get(&server.url(path)).gate(&gate).grants(hosts(&[&server.url("")]))).result.unwrap();
+    for path in ["/", "/", "/asks", "/"] {
+        assert_eq!(response(path)["body-error"], Value::Null);
+    }
+    let connections: Vec<_> = server.seen().iter().map(|request| request.connection).collect();
+    assert_eq!(connections, [1, 1, 1, 2]);
+}

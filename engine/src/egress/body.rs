@@ -35,7 +35,7 @@ pub(crate) struct Inbound {
 }
 
 enum State {
-    Open(Option<Back>),
+    Open(Back),
     /// All came, and what was held back for scrubbing is still to be handed on.
     Whole,
     Ended,
@@ -49,7 +49,7 @@ impl Inbound {
         pace: Pace,
         ends: Instant,
         masks: &Masks,
-        back: Option<Back>,
+        back: Back,
     ) -> Result<Self, EgressError> {
         let scrubber = masks.now();
         // Of the codings that belong to the connection, its client undoes one.
@@ -95,7 +95,7 @@ impl Inbound {
 
     /// All came: the connection is free for others.
     fn end(&mut self) {
-        if let State::Open(Some(back)) = std::mem::replace(&mut self.state, State::Whole) {
+        if let State::Open(back) = std::mem::replace(&mut self.state, State::Whole) {
             back.go();
         }
     }

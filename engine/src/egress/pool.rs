@@ -103,14 +103,24 @@ pub(super) struct Back {
     client: Arc<Inner>,
     key: Key,
     sender: Sender,
+    further: Further,
+}
+
+/// Which requests a connection may have after this one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Further {
+    Any,
+    None,
 }
 
 impl Back {
-    pub(super) fn new(client: Arc<Inner>, key: Key, sender: Sender) -> Self {
-        Self { client, key, sender }
+    pub(super) fn new(client: Arc<Inner>, key: Key, sender: Sender, further: Further) -> Self {
+        Self { client, key, sender, further }
     }
 
     pub(super) fn go(self) {
-        self.client.pool.put(self.key, self.sender);
+        if self.further == Further::Any {
+            self.client.pool.put(self.key, self.sender);
+        }
     }
 }
