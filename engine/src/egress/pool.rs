@@ -83,10 +83,9 @@ impl Pool {
             !idle.is_empty()
         });
         if all.values().map(Vec::len).sum::<usize>() >= MOST_IDLE {
-            let oldest = all.iter().min_by_key(|(_, idle)| idle.first().map(|idle| idle.since));
-            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
-                all.remove(&oldest);
-            }
+            // None is empty here, and each list begins with the one that has waited longest.
+            let oldest = all.values_mut().min_by_key(|idle| idle.first().map(|idle| idle.since));
+            drop(oldest.map(|idle| idle.remove(0)));
         }
         all.entry(key).or_default().push(Idle { sender, since: Instant::now() });
     }
