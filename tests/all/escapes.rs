@@ -340,6 +340,11 @@ fn no_request_is_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("http://{}/path?secret=1", listener.local_addr().unwrap());
-    network_refuses("http-get", json!({"url": url}), None, RefusedAction::Request, &format!("GET {url}"));
+    let report = run(adversarial().call("http-get", json!({"url": url})));
+    let CallError::Denied(denied) = report.result.unwrap_err() else { panic!("{url}") };
+    let Refused { what, target, allow, .. } = &denied.refused[0];
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let expected = (RefusedAction::Request, format!("GET {origin}/path"), Some(format!("--allow-host {origin}")));
+    assert_eq!((*what, target.clone(), allow.clone()), expected);
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
