@@ -62,11 +62,13 @@ mod event;
 mod gate;
 mod host;
 mod json;
+mod life;
 mod limits;
 mod perform;
 mod sandbox;
 #[cfg(feature = "http")]
 mod secret;
+pub mod storage;
 mod tool;
 
 pub use artifact::ArtifactError;
@@ -90,6 +92,7 @@ pub use gate::{
     PendingApprovals,
 };
 pub use host::{FolderError, Host, Refused, RefusedAction, Stream};
+pub use life::{RunId, RunStatus, WaitingOn};
 #[cfg(feature = "http")]
 pub use limits::HttpLimits;
 pub use limits::{InvalidLimit, LimitExceeded, LimitKind, Limits, LimitsBuilder, OnExcess, Usage};

@@ -10,8 +10,26 @@
 
 wasmtime::component::bindgen!({
     path: "../wit/agent",
-    world: "tool-user",
+    world: "agent",
     imports: { default: async | trappable },
+    exports: { default: async },
 });
 
-pub use casemate::agent::{tools, types};
+pub use casemate::agent::{model, run, tools, types};
+pub use exports::casemate::agent::handler;
+
+/// What a component that describes its own tools exports.
+pub mod provider {
+    wasmtime::component::bindgen!({
+        path: "../wit/agent",
+        world: "tool-provider",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "casemate:agent/types": super::casemate::agent::types,
+            "casemate:agent/tools": super::casemate::agent::tools,
+        },
+    });
+
+    pub use exports::casemate::agent::provider::*;
+}
