@@ -206,7 +206,7 @@ impl Call {
         let tree = Tree::new(gate, settings.principal, settings.budget);
         let scope = Scope::outermost(tree, reach, settings.tools, imports);
         let output = Output::new(&settings.limits, settings.sink);
-        let plan = Plan { component: settings.component, scope, limits: settings.limits, output };
+        let plan = Plan { component: settings.component, scope, limits: settings.limits, output, hold: None };
         Ok((plan, settings.cancel))
     }
 
@@ -229,7 +229,8 @@ pub(crate) fn nested(
 ) -> Result<impl Future<Output = Result<Value, CallError>> + Send + use<>, CallError> {
     let (signature, work) = prepare(component, export, invocation.input(), &limits)?;
     let output = Output::new(&limits, Sink::Capture);
-    let running = Running::new(signature, Plan { component: component.clone(), scope, limits, output }, None, work);
+    let running =
+        Running::new(signature, Plan { component: component.clone(), scope, limits, output, hold: None }, None, work);
     Ok(async move { running.end().await.result })
 }
 

@@ -12,6 +12,7 @@
 
 mod excused;
 mod handover;
+mod hold;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -26,6 +27,7 @@ use tokio::task::coop::unconstrained;
 pub(crate) use excused::{Excuse, Excused};
 use handover::Handed;
 pub(crate) use handover::Handover;
+pub(crate) use hold::Hold;
 
 /// How long a guest computes before others get their turn.
 const SLICE: Duration = Duration::from_millis(5);
@@ -43,6 +45,8 @@ pub(crate) struct Pace {
     pub(crate) cancel: Option<Signal>,
     /// Time that does not count against `wall_time`.
     pub(crate) excused: Excused,
+    /// Holds the guest back; that time does not count either.
+    pub(crate) hold: Option<Hold>,
 }
 
 /// Why a driven call did not come to its end.
@@ -60,8 +64,8 @@ pub(crate) async fn drive<F: Future>(call: Pin<&mut F>, handover: Handover, pace
     // Tokio's own budget would make ready things pend while a slice still runs.
     let mut call = pin!(unconstrained(call));
     let mut handed = Handed::new(handover);
-    let mut cancel = pace.cancel;
-    let mut deadline = Deadline::new(pace.wall_time, pace.excused);
+    let (mut cancel, mut held) = (pace.cancel, None);
+    let mut deadline = Deadline::new(pace.wall_time, pace.excused.clone());
     // Since it last gave way; a guest that waits in between has still computed.
     let mut computed = Duration::ZERO;
 
@@ -70,6 +74,12 @@ pub(crate) async fn drive<F: Future>(call: Pin<&mut F>, handover: Handover, pace
             if is_cancelled(&mut cancel, cx) {
                 return Poll::Ready(Slice::Stopped(Stopped::Cancelled));
             }
+            if pace.hold.as_ref().is_some_and(|hold| hold.poll_off(cx).is_pending()) {
+                held.get_or_insert_with(|| pace.excused.begin());
+                handed.poll(cx, SLICE);
+                return Poll::Pending;
+            }
+            held = None;
             signal.parent.register(cx.waker());
             let slice = run_turn(call.as_mut(), &mut handed, &signal, &guest_waker, &mut computed, cx);
             let goes_on = slice.is_pending() || matches!(slice, Poll::Ready(Slice::Spent));

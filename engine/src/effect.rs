@@ -6,6 +6,7 @@ mod fetch;
 use std::sync::Arc;
 
 use casemate_policy::{Action, Annotations, Grants, Rule, ToolSource};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::call::ErrorKind;
@@ -37,6 +38,12 @@ pub(crate) trait Effect: Send + Sync {
     /// Whether parts of its arguments do not show in events.
     fn hides(&self) -> bool {
         false
+    }
+
+    /// Whether doing it twice does no more than doing it once.
+    fn repeats(&self) -> bool {
+        let (_, annotations) = self.origin();
+        annotations.read_only || annotations.idempotent
     }
 
     /// What a person is asked each time, where it is granted so.
@@ -150,7 +157,8 @@ impl Effect for ToolCall {
 }
 
 /// What became of an effect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
     Result(Arc<Value>),
     Denied(Box<Denial>),
@@ -189,7 +197,7 @@ impl Outcome {
 }
 
 /// The Gate's "no".
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Denial {
     /// Why, in words fit to show a model.
     pub(crate) reason: String,
@@ -200,7 +208,7 @@ pub(crate) struct Denial {
 }
 
 /// A tool ran, and has no result.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Failure {
     /// The tool's own error, as JSON.
     pub(crate) value: Value,

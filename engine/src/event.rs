@@ -10,20 +10,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use casemate_host_bindings::Message;
 use casemate_policy::{AddressClass, RequestLine, Rule, ToolSource};
 use futures_util::Stream;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
 use crate::call::ErrorKind;
 use crate::gate::ApprovalId;
+use crate::life::{RunId, WaitingOn};
 
 /// Something that happened at a Gate. One happening is one event.
 ///
 /// As JSON: `{"sequence": 3, "type": "tool_call", "data": {…}, "at": "2026-01-31T12:00:00.000000Z"}`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Event {
     /// The number of the event at its Gate, from 1 without holes.
@@ -32,12 +34,12 @@ pub struct Event {
     #[serde(flatten)]
     pub kind: EventKind,
     /// When.
-    #[serde(serialize_with = "as_timestamp")]
+    #[serde(with = "timestamp")]
     pub at: SystemTime,
 }
 
 /// What an effect is about. In JSON a member beside others: `"tool": "refund"`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Subject {
@@ -71,7 +73,7 @@ impl fmt::Display for Subject {
 
 /// What happened. `id` tells effects apart; `tool` is the tool's own name; what is marked by
 /// [`Tool::redact`](crate::Tool::redact) shows as `"[redacted]"`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
@@ -124,7 +126,7 @@ pub enum EventKind {
         #[serde(flatten)]
         subject: Subject,
         /// Where the tool comes from, where it is one.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         source: Option<ToolSource>,
         /// The input to which the approval is bound.
         input: Arc<Value>,
@@ -132,6 +134,8 @@ pub enum EventKind {
         question: String,
         /// The rules that ask; none where the grant does.
         rules: Vec<Rule>,
+        /// The version of the policy under which it is asked, where there is one.
+        policy: Option<String>,
     },
     /// A person said yes.
     Approved {
@@ -144,6 +148,9 @@ pub enum EventKind {
         subject: Subject,
         /// The input as the person changed it, if so.
         edited: Option<Arc<Value>>,
+        /// Who, where somebody was named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// A person said no, or nobody answered in time.
     Rejected {
@@ -156,6 +163,9 @@ pub enum EventKind {
         subject: Subject,
         /// Why.
         reason: String,
+        /// Who, where somebody was named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// A tool gave a result.
     ToolResult {
@@ -166,7 +176,7 @@ pub enum EventKind {
         /// The result.
         output: Arc<Value>,
         /// How long the tool took, in microseconds.
-        #[serde(rename = "duration_us", serialize_with = "as_micros")]
+        #[serde(rename = "duration_us", with = "micros")]
         duration: Duration,
     },
     /// An HTTP request was admitted and leaves.
@@ -198,7 +208,7 @@ pub enum EventKind {
         /// Bytes of its body, decoded.
         received: u64,
         /// From the departure of the request to the end of the response, in microseconds.
-        #[serde(rename = "duration_us", serialize_with = "as_micros")]
+        #[serde(rename = "duration_us", with = "micros")]
         duration: Duration,
     },
     /// A secret is put into a request. Its value is in no event.
@@ -233,6 +243,257 @@ pub enum EventKind {
         /// What the guest is told, and more where it is about the inside of the host.
         message: String,
     },
+    /// A run was created.
+    Created {
+        /// The name of its agent.
+        agent: String,
+        /// The hash of the component that handles its message.
+        component: String,
+        /// The message.
+        message: Message,
+        /// The versions of Casemate and wasmtime.
+        versions: Versions,
+        /// The run that it goes on from, where it is a fork.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        forked_from: Option<ForkedFrom>,
+    },
+    /// A run goes on after it was given back: it had waited, was paused, or lost its worker.
+    Resumed {
+        /// Why it had stopped.
+        after: Interruption,
+        /// How long it had, in microseconds.
+        #[serde(rename = "duration_us", with = "micros")]
+        duration: Duration,
+        /// The versions it goes on with, where they are others.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        versions: Option<Versions>,
+    },
+    /// Somebody had a run pause.
+    Paused {},
+    /// A run waits, and its sandbox is gone until it goes on.
+    Waiting {
+        /// What for.
+        on: WaitingOn,
+    },
+    /// The agent says what it is about.
+    Thinking {
+        /// In its words.
+        content: String,
+    },
+    /// The output of a run grows.
+    Output {
+        /// By this.
+        delta: String,
+    },
+    /// The agent was told which tools it has.
+    ToolsListed {
+        /// Which effect.
+        id: u64,
+        /// Their names.
+        tools: Vec<String>,
+    },
+    /// The agent asks whoever started the run.
+    InputRequired {
+        /// Which effect.
+        id: u64,
+        /// What it asks.
+        question: String,
+    },
+    /// Input came, for this question or a later one.
+    Input {
+        /// What was said.
+        content: String,
+    },
+    /// The agent waits for a moment.
+    Sleeping {
+        /// Which effect.
+        id: u64,
+        /// For this one.
+        #[serde(with = "timestamp")]
+        until: SystemTime,
+    },
+    /// The moment came.
+    Woke {
+        /// Which effect.
+        id: u64,
+    },
+    /// A tool call changed a file of the workspace.
+    FileEdit {
+        /// The effect of the call.
+        id: u64,
+        /// Which file, as tools see it.
+        path: String,
+        /// How.
+        change: FileChange,
+        /// The difference, as `diff -u` writes it; none where it is no text, or too long.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        diff: Option<String>,
+    },
+    /// Nobody knows whether an effect happened: its worker was lost between its beginning and its end.
+    InDoubt {
+        /// Which effect.
+        id: u64,
+        /// What it is about.
+        #[serde(flatten)]
+        subject: Subject,
+    },
+    /// A person said what became of an effect in doubt.
+    Settled {
+        /// Which effect.
+        id: u64,
+        /// What.
+        settlement: Settlement,
+        /// Who said so.
+        by: String,
+    },
+    /// On replay the agent did something else than before. The run ends.
+    Diverged {
+        /// Which of the agent's own effects, from 1.
+        position: u64,
+        /// What it did before; none where it had come to its end.
+        recorded: Option<String>,
+        /// What it did now; none where it came to its end.
+        attempted: Option<String>,
+    },
+    /// Somebody stopped a run. It ends.
+    Cancelled {
+        /// Why.
+        reason: String,
+    },
+    /// A run could not come to its end. It ends.
+    Failed {
+        /// What sort of end it was.
+        kind: ErrorKind,
+        /// Why.
+        message: String,
+    },
+    /// A run came to its end.
+    Complete {
+        /// What was said.
+        output: String,
+        /// The files of the workspace that were created or changed.
+        files: Vec<String>,
+        /// What it took.
+        usage: RunUsage,
+    },
+}
+
+impl EventKind {
+    /// The effect that it belongs to, where it belongs to one.
+    pub fn effect(&self) -> Option<u64> {
+        match self {
+            Self::ToolCall { id, .. }
+            | Self::Denied { id, .. }
+            | Self::ApprovalRequired { id, .. }
+            | Self::Approved { id, .. }
+            | Self::Rejected { id, .. }
+            | Self::ToolResult { id, .. }
+            | Self::Fetch { id, .. }
+            | Self::Fetched { id, .. }
+            | Self::SecretUsed { id, .. }
+            | Self::Error { id, .. }
+            | Self::ToolsListed { id, .. }
+            | Self::InputRequired { id, .. }
+            | Self::Sleeping { id, .. }
+            | Self::Woke { id }
+            | Self::FileEdit { id, .. }
+            | Self::InDoubt { id, .. }
+            | Self::Settled { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+}
+
+/// What executes a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Versions {
+    /// Of Casemate.
+    pub casemate: String,
+    /// Of wasmtime.
+    pub wasmtime: String,
+}
+
+impl Versions {
+    /// Those of this process.
+    pub(crate) fn current() -> Self {
+        Self { casemate: env!("CARGO_PKG_VERSION").to_owned(), wasmtime: wasmtime_environ::VERSION.to_owned() }
+    }
+}
+
+/// Where a fork comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ForkedFrom {
+    /// Which run.
+    pub run: RunId,
+    /// Up to which of its events.
+    pub at: u64,
+}
+
+/// Why a run had stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Interruption {
+    /// It waited.
+    Wait,
+    /// It was paused.
+    Pause,
+    /// Its worker was lost, or gave it back.
+    Loss,
+}
+
+/// How a file changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FileChange {
+    /// There was none.
+    Created,
+    /// It says something else.
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
+/// What a person says of an effect in doubt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+#[non_exhaustive]
+pub enum Settlement {
+    /// It happened, with this result.
+    Happened {
+        /// The result, as the tool would have given it.
+        result: Arc<Value>,
+    },
+    /// It did not happen: perform it.
+    DidNotHappen,
+    /// The run fails.
+    Fail {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a run took, in all its pieces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunUsage {
+    /// Tokens of conversations.
+    pub input_tokens: u64,
+    /// Tokens of answers.
+    pub output_tokens: u64,
+    /// What models cost, in millionths of a US dollar, as far as it is known.
+    pub cost: u64,
+    /// Answers of models.
+    pub turns: u64,
+    /// Calls of tools.
+    pub calls: u64,
+    /// Fuel of the agent itself since it was started last; of its tools none is counted.
+    pub fuel: u64,
+    /// Milliseconds in which it did not wait.
+    pub active_ms: u64,
 }
 
 /// Hands events to whoever watches; clones are the same.
@@ -351,15 +612,37 @@ impl Stream for Subscription {
     }
 }
 
-fn as_timestamp<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    match jiff::Timestamp::try_from(*at) {
-        Ok(timestamp) => serializer.collect_str(&format_args!("{timestamp:.6}")),
-        Err(error) => Err(serde::ser::Error::custom(error)),
+/// RFC 3339 in UTC, to the microsecond.
+pub(crate) mod timestamp {
+    use std::time::SystemTime;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de, ser};
+
+    pub(crate) fn serialize<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+        let timestamp = jiff::Timestamp::try_from(*at).map_err(ser::Error::custom)?;
+        serializer.collect_str(&format_args!("{timestamp:.6}"))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let timestamp: jiff::Timestamp = text.parse().map_err(de::Error::custom)?;
+        Ok(timestamp.into())
     }
 }
 
-fn as_micros<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+/// Whole microseconds.
+mod micros {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_micros)
+    }
 }
 
 #[cfg(test)]

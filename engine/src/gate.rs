@@ -15,7 +15,9 @@ mod egress;
 #[cfg(feature = "http")]
 mod fetch;
 mod permit;
+mod say;
 mod scope;
+mod ticket;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +32,7 @@ use crate::event::{Events, Subscription};
 #[cfg(feature = "http")]
 use crate::secret::Secrets;
 
+pub(crate) use approval::Given;
 pub use approval::{Answer, AnswerFuture, ApprovalId, ApprovalRequest, Approver, NotPending, PendingApprovals};
 pub(crate) use budget::Account;
 pub use budget::Budget;

@@ -1,5 +1,6 @@
 //! The state of one sandbox, and what is linked into it.
 
+mod clocks;
 mod files;
 #[cfg(feature = "http")]
 mod http;
@@ -9,17 +10,19 @@ mod network;
 mod output;
 mod random;
 mod refusals;
+mod run;
 mod tools;
 pub(crate) mod wasi;
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{CallHook, StoreContextMut};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::driver::Handover;
 use crate::gate::Scope;
+use crate::journal::Journal;
 use crate::limits::LimitExceeded;
 use crate::sandbox::Plan;
 use casemate_policy::{Access, Folder};
@@ -28,6 +31,7 @@ use http::Http;
 #[cfg(not(feature = "http"))]
 use network::ClosedHttp as Http;
 
+use clocks::{RunClock, Timers};
 pub(crate) use files::OpenFolders;
 pub(crate) use meter::Meter;
 pub use output::Stream;
@@ -45,12 +49,16 @@ pub struct Host {
     table: ResourceTable,
     pub(crate) meter: Meter,
     pub(crate) refusals: Refusals,
+    timers: Timers,
     open_folders: OpenFolders,
     folders: Vec<Folder>,
     random_limit: u64,
     copy_limit: usize,
     scope: Scope,
     handover: Handover,
+    /// Bytes of what an agent said.
+    said: u64,
+    output_limit: u64,
     /// Fuel for work of ours that the guest has not paid yet.
     owed: u64,
     phase: Phase,
@@ -102,12 +110,15 @@ impl Host {
             table,
             meter: Meter::new(plan.max_memory()),
             refusals,
+            timers: Timers::default(),
             open_folders: OpenFolders::default(),
             folders: grants.folders().to_vec(),
             random_limit: limits.random,
             copy_limit: limits.host_call_bytes,
             scope: scope.clone(),
             handover,
+            said: 0,
+            output_limit: limits.output,
             owed: 0,
             phase: Phase::Starting,
         })
@@ -165,6 +176,9 @@ fn wasi_context(plan: &Plan) -> Result<WasiCtx, FolderError> {
     let (grants, output) = (plan.scope.reach(), &plan.output);
     let mut wasi = WasiCtx::builder();
     wasi.stdout(output.stream(Stream::Stdout)).stderr(output.stream(Stream::Stderr));
+    if let Some(journal) = plan.scope.own_journal() {
+        return Ok(run_context(wasi, journal));
+    }
     if !grants.input().is_empty() {
         wasi.stdin(MemoryInputPipe::new(grants.input().to_vec()));
     }
@@ -180,6 +194,17 @@ fn wasi_context(plan: &Plan) -> Result<WasiCtx, FolderError> {
             .map_err(|source| FolderError { folder: folder.host().to_owned(), source })?;
     }
     Ok(wasi.build())
+}
+
+/// What the agent of a run has of WASI: no folders, and nothing that could be different on replay.
+fn run_context(mut wasi: WasiCtxBuilder, journal: &Journal) -> WasiCtx {
+    let mut seed = [0; 16];
+    journal.fill_random(&mut seed);
+    wasi.envs(&journal.setting().variables)
+        .wall_clock(RunClock(journal.clone()))
+        .monotonic_clock(RunClock(journal.clone()))
+        .insecure_random_seed(u128::from_le_bytes(seed))
+        .build()
 }
 
 impl WasiView for Host {

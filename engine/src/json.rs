@@ -75,6 +75,22 @@ impl serde::Serialize for ArgumentsHash {
     }
 }
 
+/// 64 hexadecimal digits.
+impl std::str::FromStr for ArgumentsHash {
+    type Err = blake3::HexError;
+
+    fn from_str(text: &str) -> Result<Self, blake3::HexError> {
+        blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes()))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ArgumentsHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// How many bytes `value` takes as JSON text.
 pub(crate) fn text_len(value: &Value) -> u64 {
     struct Count(u64);

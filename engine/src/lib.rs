@@ -52,6 +52,7 @@ mod artifact;
 #[cfg(feature = "cache")]
 mod cache;
 mod call;
+mod clock;
 mod component;
 mod driver;
 mod effect;
@@ -61,6 +62,7 @@ mod engine;
 mod event;
 mod gate;
 mod host;
+mod journal;
 mod json;
 mod life;
 mod limits;
@@ -77,6 +79,7 @@ pub use cache::{CacheEntry, CacheError, CacheFolder, EntryHealth};
 pub use call::{
     Call, CallError, CallReport, CapturedOutput, Denied, ErrorKind, Frame, InstanceFuture, NotFound, ToolError, Trap,
 };
+pub use clock::{Clock, SystemClock};
 #[cfg(feature = "compiler")]
 pub use component::authoring::{AddDocsError, add_docs, wit_text};
 pub use component::{
@@ -86,7 +89,10 @@ pub use component::{
 #[cfg(feature = "http")]
 pub use egress::{Connection, Dial, DialFuture, HttpClient, HttpClientBuilder, Resolve, ResolveFuture, RootsError};
 pub use engine::{Engine, EngineBuilder, EngineError, Metering, NoSlot, SignalHandlers};
-pub use event::{Event, EventKind, Overflowed, Subject, Subscription};
+pub use event::{
+    Event, EventKind, FileChange, ForkedFrom, Interruption, Overflowed, RunUsage, Settlement, Subject, Subscription,
+    Versions,
+};
 pub use gate::{
     Answer, AnswerFuture, ApprovalId, ApprovalRequest, Approver, Budget, Gate, GateBuilder, NotPending,
     PendingApprovals,

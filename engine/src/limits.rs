@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::engine::Metering;
 
@@ -20,7 +20,7 @@ pub(crate) const DEFAULT_MEMORY_GROWTH: u64 = 64 << 20;
 pub(crate) const DEFAULT_MEMORY_START: u64 = 256 << 20;
 
 /// One of the limits of a sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LimitKind {
@@ -94,7 +94,7 @@ impl fmt::Display for LimitKind {
 }
 
 /// A limit or budget that was reached. `used` and `max` are fuel, milliseconds, bytes or counts, as [`LimitKind`] says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("the limit `{limit}` was reached: {used} of at most {max} {}", self.unit())]
 #[non_exhaustive]
 pub struct LimitExceeded {

@@ -17,7 +17,7 @@ use wasmtime_wasi::I32Exit;
 
 use crate::call::{CallError, ToolError, Trap};
 use crate::component::Component;
-use crate::driver::{self, Pace, Signal, Stopped};
+use crate::driver::{self, Hold, Pace, Signal, Stopped};
 use crate::engine::{FUEL_YIELD_INTERVAL, Metering, Running, Slot};
 use crate::gate::Scope;
 use crate::host::imports::EffectEnded;
@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) scope: Scope,
     pub(crate) limits: Limits,
     pub(crate) output: Output,
+    /// Holds the guest back, where somebody may want to.
+    pub(crate) hold: Option<Hold>,
 }
 
 /// What is done in a sandbox once it is instantiated.
@@ -119,8 +121,13 @@ fn run_here<R: Send + 'static>(
             Ok(sandbox) => sandbox,
             Err(error) => return Ended::early(error),
         };
-        let pace =
-            Pace { wall_time: plan.limits.wall_time, cpus: plan.limits.cpus, cancel, excused: plan.scope.excused() };
+        let pace = Pace {
+            wall_time: plan.limits.wall_time,
+            cpus: plan.limits.cpus,
+            cancel,
+            excused: plan.scope.excused(),
+            hold: plan.hold.clone(),
+        };
         let handover = sandbox.store().data().handover().clone();
         let started = Instant::now();
         let driven = {

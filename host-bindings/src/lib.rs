@@ -21,14 +21,18 @@
 //! | `result<T, E>` | `{"ok": …}` or `{"err": …}` |
 
 pub mod agent;
+mod chat;
 mod from_schema;
 mod json;
+mod message;
 mod schema;
 mod shape;
 mod wit;
 
+pub use chat::{ChatRequest, ChatResponse, StopReason, TokenUsage, ToolDefinition};
 pub use from_schema::{NotWit, parameters_from_schema, shape_from_schema};
 pub use json::{FromJsonError, InvalidValue, from_json, parameters_from_json, to_json};
+pub use message::{Content, Image, Message, Role, Thought, ToolCall, ToolOutcome, ToolResult};
 pub use schema::{parameters_schema, schema};
 pub use shape::{Field, Shape, ShapeBuilder, Unsupported};
 pub use wit::FunctionType;

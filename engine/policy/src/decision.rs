@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{AddressClass, Principal, RequestLine, ToolIdentity};
@@ -96,7 +96,7 @@ pub enum Verdict {
 }
 
 /// One rule, as people find it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rule {
     /// Its `@id`, or else `FILE:LINE`.
     pub id: String,

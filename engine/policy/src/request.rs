@@ -9,10 +9,12 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The first line of an HTTP request: how, where to, and which path.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "WrittenLine")]
 pub struct RequestLine {
     method: String,
     #[serde(flatten)]
@@ -29,7 +31,7 @@ pub struct Origin {
 }
 
 /// Plain or over TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheme {
     /// Plain.
@@ -111,6 +113,25 @@ impl RequestLine {
     /// The path, without a query; it begins with `/`.
     pub fn path(&self) -> &str {
         &self.path
+    }
+}
+
+/// A line as it is written, read back like any that comes from outside.
+#[derive(Deserialize)]
+struct WrittenLine {
+    method: String,
+    scheme: Scheme,
+    host: HostName,
+    port: u16,
+    path: String,
+}
+
+impl TryFrom<WrittenLine> for RequestLine {
+    type Error = RequestError;
+
+    fn try_from(written: WrittenLine) -> Result<Self, RequestError> {
+        let WrittenLine { method, scheme, host, port, path } = written;
+        Self::at(&method, Origin { scheme, host, port }, &path)
     }
 }
 
@@ -243,6 +264,12 @@ impl fmt::Display for HostName {
 impl Serialize for HostName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -1,12 +1,12 @@
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What a tool is, under whatever name a toolset shows it: its own name and where it comes from.
 ///
 /// Grants and rules write the own name; decisions, approvals and events carry the whole.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ToolIdentity {
     /// The own name, given where the tool is made.
     pub name: String,
@@ -22,7 +22,7 @@ impl fmt::Display for ToolIdentity {
 }
 
 /// Where a tool comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ToolSource {
@@ -60,7 +60,7 @@ impl fmt::Display for ToolSource {
 }
 
 /// What a tool says of itself, in MCP's words: hints from whoever made it, never checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(clippy::struct_excessive_bools, reason = "four independent facts, as MCP has them")]
 pub struct Annotations {
     /// It changes nothing.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use casemate_host_bindings::{FromJsonError, InvalidValue};
 use casemate_policy::Widened;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::component::Unbound;
@@ -120,7 +120,7 @@ impl From<FromJsonError> for CallError {
 }
 
 /// The kinds of [`CallError`], as JSON and exit statuses know them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ErrorKind {

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 #[cfg(feature = "http")]
 use casemate_policy::Policy;
@@ -11,13 +11,15 @@ use futures_util::FutureExt as _;
 use serde_json::Value;
 use tracing::Instrument as _;
 
-use super::approval::{Answer, ApprovalId, ApprovalRequest, Approver};
+use super::approval::{Answer, ApprovalId, ApprovalRequest, Approver, Given};
 use super::budget::Account;
 use super::permit::{Permit, Record};
 use super::scope::Scope;
 use crate::effect::{Admitted, Denial, Effect, Outcome, ToolCall};
-use crate::event::{EventKind, Subject};
+use crate::event::{EventKind, Settlement, Subject};
+use crate::journal::{Asked, Parks, PastEffect, Trace, Wait};
 use crate::json::{ArgumentsHash, text_len};
+use crate::life::WaitingOn;
 use crate::limits::LimitExceeded;
 use crate::perform::perform;
 
@@ -29,11 +31,12 @@ pub(super) struct Numbered<E> {
 }
 
 impl Scope {
-    /// Takes the call of a tool from asking to outcome; a denial is an outcome, not an error.
-    pub(super) async fn pass(self, call: Numbered<ToolCall>) -> Outcome {
+    /// Takes the call of a tool from asking to outcome; a denial is an outcome, not an error. `past` is how far it came
+    /// before, where it is one of a run that goes on.
+    pub(super) async fn pass(self, call: Numbered<ToolCall>, past: Option<Box<PastEffect>>) -> Outcome {
         let span = tracing::debug_span!("effect", id = call.id, tool = call.effect.tool.name());
         let passing = async {
-            match self.admit(call).await {
+            match self.admit_from(call, past).await {
                 Ok(permit) => perform(permit).await,
                 Err(outcome) => outcome,
             }
@@ -41,11 +44,40 @@ impl Scope {
         passing.instrument(span).await
     }
 
+    /// [`admit`](Self::admit), from where it came to before.
+    async fn admit_from<E: Effect>(
+        &self,
+        numbered: Numbered<E>,
+        past: Option<Box<PastEffect>>,
+    ) -> Result<Permit<E>, Outcome> {
+        let permit = match past {
+            Some(past) if past.begun => self.begin_again(numbered, &past).await?,
+            Some(past) => self.admit_as(numbered, Answered::of(&past), past.asked).await?,
+            None => self.admit(numbered).await?,
+        };
+        if let Some(journal) = self.tree().journal()
+            && self.inner.depth == 0
+            && !permit.effect().repeats()
+        {
+            // INVARIANT: what cannot be done twice is not begun before it is kept that it begins.
+            journal.durable().await;
+        }
+        Ok(permit)
+    }
+
     /// The steps in order. What is not admitted is recorded, and its outcome is the answer.
-    pub(super) async fn admit<E: Effect>(&self, mut numbered: Numbered<E>) -> Result<Permit<E>, Outcome> {
+    pub(super) async fn admit<E: Effect>(&self, numbered: Numbered<E>) -> Result<Permit<E>, Outcome> {
+        self.admit_as(numbered, Answered::default(), None).await
+    }
+
+    async fn admit_as<E: Effect>(
+        &self,
+        mut numbered: Numbered<E>,
+        mut answered: Answered,
+        mut asked: Option<Asked>,
+    ) -> Result<Permit<E>, Outcome> {
         self.within(&numbered, |effect, account| effect.spend_attempt(account, self.inner.depth))?;
         let question = self.check_grant(&numbered)?;
-        let mut answered = Answered::default();
         let ruling = loop {
             let ruling = self.rule(&numbered)?;
             self.within(&numbered, E::check)?;
@@ -55,16 +87,23 @@ impl Scope {
                 break ruling;
             }
             self.within(&numbered, |_, account| account.spend_question())?;
-            if self.ask(&mut numbered, open.join("\n"), &ruling).await? {
+            // Asked before, and to be answered still: unless something else is to be asked now.
+            let asked = asked.take().filter(|asked| asked.questions == open && asked.policy == ruling.version);
+            if self.ask(&mut numbered, &open, &ruling, asked).await? {
                 answered.edited = true;
             } else {
                 answered.questions.extend(open);
             }
         };
         self.within(&numbered, E::spend)?;
+        Ok(self.begin(numbered, ruling))
+    }
+
+    /// Records the intent, and gives the permit.
+    fn begin<E: Effect>(&self, numbered: Numbered<E>, ruling: Ruling) -> Permit<E> {
         let record = self.record_of(&numbered);
         let Numbered { id, effect } = numbered;
-        self.gate().events().publish(|| {
+        self.tree().publish(|| {
             effect.begun(Admitted {
                 id,
                 principal: self.principal().id().to_owned(),
@@ -73,7 +112,42 @@ impl Scope {
                 rules: ruling.rules,
             })
         });
-        Ok(Permit::new(effect, self.clone(), record))
+        Permit::new(effect, self.clone(), record)
+    }
+
+    /// An effect that began before, and of which no end is recorded: what can be repeated is. Of all else only a person
+    /// can say what became of it.
+    async fn begin_again<E: Effect>(&self, mut numbered: Numbered<E>, past: &PastEffect) -> Result<Permit<E>, Outcome> {
+        for answer in &past.answered {
+            if let Some(input) = &answer.edited {
+                numbered.effect.edit(input.clone()).map_err(|denial| Outcome::Denied(denial.into()))?;
+            }
+        }
+        let record = self.record_of(&numbered);
+        let Some(journal) = self.tree().journal().filter(|_| !numbered.effect.repeats()) else {
+            return Ok(Permit::new(numbered.effect, self.clone(), record));
+        };
+        let settlement = match &past.settled {
+            Some(settlement) => settlement.clone(),
+            None => {
+                if !past.in_doubt {
+                    let (id, subject) = (numbered.id, numbered.effect.subject());
+                    self.tree().publish(|| EventKind::InDoubt { id, subject });
+                }
+                journal.settlement(numbered.id).await
+            }
+        };
+        match settlement {
+            Settlement::Happened { result } => Err(record.settle(Outcome::Result(result))),
+            Settlement::Fail { reason } => {
+                journal.fail(reason);
+                std::future::pending().await
+            }
+            Settlement::DidNotHappen => {
+                record.close();
+                Ok(self.begin(numbered, Ruling::default()))
+            }
+        }
     }
 
     /// What a person is asked each time, if it was granted so.
@@ -121,50 +195,47 @@ impl Scope {
         }
     }
 
-    /// Asks a person, who may have changed the arguments: then it answers `true`.
+    /// Asks a person, who may have changed the arguments: then it answers `true`. `asked` is the same question, asked
+    /// before.
     async fn ask<E: Effect>(
         &self,
         numbered: &mut Numbered<E>,
-        question: String,
+        questions: &[String],
         ruling: &Ruling,
+        asked: Option<Asked>,
     ) -> Result<bool, Outcome> {
-        let Some(approver) = &self.gate().inner.approver else {
+        let (inner, journal) = (&self.gate().inner, self.tree().journal());
+        if inner.approver.is_none() && journal.is_none() {
+            let question = questions.join("\n");
             let denial = Denial::new(format!("it needs a person's approval, and there is nobody to ask: {question}"));
             let denial = Denial { rules: ruling.rules.clone(), ..denial };
             return Err(self.deny(numbered, denial, ruling.version.clone()));
-        };
-        let inner = &self.gate().inner;
+        }
+        let now = journal.map_or_else(SystemTime::now, |journal| journal.clock().now());
+        let request = self.request(numbered, questions, ruling, asked.as_ref().map_or(now, |asked| asked.at));
+        let request = ApprovalRequest { id: asked.as_ref().map_or(request.id, |asked| asked.approval), ..request };
         let (id, effect) = (numbered.id, &mut numbered.effect);
-        let (subject, (source, annotations)) = (effect.subject(), effect.origin());
-        let request = ApprovalRequest {
-            id: ApprovalId::new(),
-            subject: subject.clone(),
-            source: source.clone(),
-            annotations,
-            hash: ArgumentsHash::of(effect.input()),
-            input: effect.input().clone(),
-            question,
-            rules: ruling.rules.clone(),
-            policy: ruling.version.clone(),
-            principal: self.principal().id().to_owned(),
-            expires: SystemTime::now() + inner.approval_time,
-        };
-        let approval = request.id;
-        inner.events.publish(|| EventKind::ApprovalRequired {
-            id,
-            approval,
-            subject: subject.clone(),
-            source,
-            input: effect.shown(effect.input()),
-            question: request.question.clone(),
-            rules: request.rules.clone(),
-        });
+        let (subject, approval) = (effect.subject(), request.id);
+        if asked.is_none() {
+            let kind = EventKind::ApprovalRequired {
+                id,
+                approval,
+                subject: subject.clone(),
+                source: request.source.clone(),
+                input: effect.shown(effect.input()),
+                question: request.question.clone(),
+                rules: request.rules.clone(),
+                policy: request.policy.clone(),
+            };
+            self.publish_question(kind, questions, &request);
+        }
         // Dropped with this future, it records that whoever asked is gone.
         let record = Record::new(self.tree().clone(), id, subject.clone(), effect.hides());
-        let denial = match self.answer(approver.as_ref(), request).await {
+        let Given { answer, by } = self.answer(request).await;
+        let denial = match answer {
             Answer::Approve => {
                 record.close();
-                inner.events.publish(|| EventKind::Approved { id, approval, subject, edited: None });
+                self.tree().publish(|| EventKind::Approved { id, approval, subject, edited: None, by });
                 return Ok(false);
             }
             Answer::ApproveEdited(input) => {
@@ -173,7 +244,8 @@ impl Scope {
                     Ok(()) => {
                         record.close();
                         let edited = Some(effect.shown(&input));
-                        inner.events.publish(|| EventKind::Approved { id, approval, subject, edited });
+                        let trace = Trace { edited: effect.hides().then_some(input), ..Trace::default() };
+                        self.tree().publish_with(trace, || EventKind::Approved { id, approval, subject, edited, by });
                         return Ok(true);
                     }
                     Err(denial) => denial,
@@ -183,19 +255,67 @@ impl Scope {
         };
         record.close();
         let reason = denial.reason.clone();
-        inner.events.publish(|| EventKind::Rejected { id, approval, subject, reason });
-        Err(Outcome::Denied(Denial { rules: ruling.rules.clone(), ..denial }.into()))
+        let outcome = Outcome::Denied(Denial { rules: ruling.rules.clone(), ..denial }.into());
+        self.tree().publish_told(&outcome, || EventKind::Rejected { id, approval, subject, reason, by });
+        Err(outcome)
     }
 
-    async fn answer(&self, approver: &dyn Approver, request: ApprovalRequest) -> Answer {
+    fn request<E: Effect>(
+        &self,
+        numbered: &Numbered<E>,
+        questions: &[String],
+        ruling: &Ruling,
+        asked_at: SystemTime,
+    ) -> ApprovalRequest {
+        let effect = &numbered.effect;
+        let (source, annotations) = effect.origin();
+        ApprovalRequest {
+            id: ApprovalId::new(),
+            subject: effect.subject(),
+            source,
+            annotations,
+            hash: ArgumentsHash::of(effect.input()),
+            input: effect.input().clone(),
+            question: questions.join("\n"),
+            rules: ruling.rules.clone(),
+            policy: ruling.version.clone(),
+            principal: self.principal().id().to_owned(),
+            expires: asked_at + self.gate().inner.approval_time,
+        }
+    }
+
+    fn publish_question(&self, kind: EventKind, questions: &[String], request: &ApprovalRequest) {
+        let Some(journal) = self.tree().journal() else { return self.tree().publish(|| kind) };
+        self.gate().events().publish(|| kind.clone());
+        let trace = Trace { questions: questions.to_vec(), ..Trace::default() };
+        journal.ask(kind, trace, request.to_stored());
+    }
+
+    /// What a person says. Within a run that counts which the storage takes first: people can be asked in many places.
+    async fn answer(&self, request: ApprovalRequest) -> Given {
         let _excuses = self.excuse();
-        let time = self.gate().inner.approval_time;
-        let asking = AssertUnwindSafe(async { approver.ask(request).await }).catch_unwind();
-        let reject = |reason: String| Answer::Reject { reason };
-        match tokio::time::timeout(time, asking).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_panic)) => reject("the approver failed".to_owned()),
-            Err(_) => reject(format!("nobody answered within {time:?}")),
+        let approver = self.gate().inner.approver.as_deref();
+        let Some(journal) = self.tree().journal() else {
+            let time = self.gate().inner.approval_time;
+            let asked = tokio::time::timeout(time, ask_safely(approver, request)).await;
+            return Given::by_nobody(asked.unwrap_or_else(|_| nobody_answered(time)));
+        };
+        let (approval, expires) = (request.id, request.expires);
+        let parks = if self.inner.depth == 0 && approver.is_none() { Parks::Yes } else { Parks::No };
+        let wait = Wait { on: WaitingOn::Approval, wake_at: Some(expires), parks };
+        journal.durable().await;
+        let proposing = async {
+            let expired = journal.clock().sleep_until(expires);
+            let proposed = tokio::select! {
+                () = expired => nobody_answered(self.gate().inner.approval_time),
+                answer = ask_safely(approver, request), if approver.is_some() => answer,
+            };
+            journal.propose(approval, proposed);
+            std::future::pending().await
+        };
+        tokio::select! {
+            given = journal.answer(approval, wait) => given,
+            never = proposing => never,
         }
     }
 
@@ -205,34 +325,36 @@ impl Scope {
             return Outcome::LimitExceeded(limit);
         }
         let reason = format!("there is no tool `{name}`");
-        self.gate().events().publish(|| EventKind::Denied {
+        let outcome = Outcome::NotFound(reason.clone());
+        self.tree().publish_told(&outcome, || EventKind::Denied {
             id,
             subject: Subject::Tool(name),
             input: Arc::default(),
             principal: self.principal().id().to_owned(),
-            reason: reason.clone(),
+            reason,
             rules: Vec::new(),
             policy: None,
             allow: None,
         });
-        Outcome::NotFound(reason)
+        outcome
     }
 
     fn deny<E: Effect>(&self, numbered: &Numbered<E>, denial: Denial, policy: Option<String>) -> Outcome {
         let effect = &numbered.effect;
         let subject = effect.subject();
         tracing::debug!(%subject, reason = denial.reason, "denied");
-        self.gate().events().publish(|| EventKind::Denied {
+        let outcome = Outcome::Denied(denial.clone().into());
+        self.tree().publish_told(&outcome, || EventKind::Denied {
             id: numbered.id,
             subject,
             input: effect.shown(effect.input()),
             principal: self.principal().id().to_owned(),
-            reason: denial.reason.clone(),
-            rules: denial.rules.clone(),
+            reason: denial.reason,
+            rules: denial.rules,
             policy,
-            allow: denial.allow.clone(),
+            allow: denial.allow,
         });
-        Outcome::Denied(denial.into())
+        outcome
     }
 
     /// A step that asks the budget; what it has no room for is recorded.
@@ -263,6 +385,17 @@ struct Answered {
 }
 
 impl Answered {
+    /// What was answered before.
+    fn of(past: &PastEffect) -> Self {
+        let Some(last) = past.answered.last() else { return Self::default() };
+        let questions = past.answered.iter().filter(|answer| answer.policy == last.policy);
+        Self {
+            version: last.policy.clone(),
+            questions: questions.flat_map(|answer| answer.questions.clone()).collect(),
+            edited: last.edited.is_some(),
+        }
+    }
+
     /// Which of these still have to be asked.
     fn open(&mut self, version: Option<String>, questions: Vec<String>) -> Vec<String> {
         if self.version != version {
@@ -281,4 +414,14 @@ pub(super) struct Ruling {
     version: Option<String>,
     rules: Vec<Rule>,
     question: Option<String>,
+}
+
+async fn ask_safely(approver: Option<&dyn Approver>, request: ApprovalRequest) -> Answer {
+    let Some(approver) = approver else { return std::future::pending().await };
+    let asking = AssertUnwindSafe(async { approver.ask(request).await }).catch_unwind();
+    asking.await.unwrap_or_else(|_panic| Answer::Reject { reason: "the approver failed".to_owned() })
+}
+
+fn nobody_answered(time: Duration) -> Answer {
+    Answer::Reject { reason: format!("nobody answered within {time:?}") }
 }

@@ -14,8 +14,9 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::event::Subject;
+use crate::event::{Subject, timestamp};
 use crate::json::ArgumentsHash;
+use crate::storage::NewApproval;
 
 /// What tells an approval from all others, those of other Gates and processes included: a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,7 +45,7 @@ impl FromStr for ApprovalId {
 
 /// A question to a person about exactly one effect: that subject with those arguments, under that policy. The answer is
 /// used once, for this effect and no other.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ApprovalRequest {
     /// What tells this approval from all others.
@@ -53,7 +54,7 @@ pub struct ApprovalRequest {
     #[serde(flatten)]
     pub subject: Subject,
     /// Where the tool comes from, where it is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<ToolSource>,
     /// What the tool says of itself; of what is no tool, the worst.
     pub annotations: Annotations,
@@ -70,12 +71,22 @@ pub struct ApprovalRequest {
     /// The id of the principal on whose behalf.
     pub principal: String,
     /// When an answer comes too late.
-    #[serde(skip)]
+    #[serde(with = "timestamp")]
     pub expires: SystemTime,
 }
 
+impl ApprovalRequest {
+    /// As the storage keeps it.
+    pub(super) fn to_stored(&self) -> NewApproval {
+        // It was made of what can be written.
+        let text = serde_json::to_string(self).unwrap_or_default();
+        NewApproval { id: self.id, hash: self.hash, expires: self.expires, text: text.into() }
+    }
+}
+
 /// A person's answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "answer", content = "with")]
 #[non_exhaustive]
 pub enum Answer {
     /// Yes, exactly so.
@@ -88,6 +99,19 @@ pub enum Answer {
         /// Why, in words fit for whoever asked, a model included.
         reason: String,
     },
+}
+
+/// An answer, and whose it is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Given {
+    pub(crate) answer: Answer,
+    pub(crate) by: Option<String>,
+}
+
+impl Given {
+    pub(super) fn by_nobody(answer: Answer) -> Self {
+        Self { answer, by: None }
+    }
 }
 
 /// What [`Approver::ask`] answers with, when a person has.

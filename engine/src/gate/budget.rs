@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::Value;
+
+use crate::effect::Outcome;
+use crate::json::text_len;
 use crate::limits::{LimitExceeded, LimitKind};
 
 /// How much a call and everything that it calls may do through tools, together.
@@ -164,6 +168,22 @@ impl Account {
     /// Spends the bytes of a result.
     pub(crate) fn spend_result(&self, bytes: u64) -> Result<(), LimitExceeded> {
         take(LimitKind::BytesOut, &self.bytes_out, bytes, self.budget.bytes_out)
+    }
+
+    /// Counts a call that was made before and is not made again, as far as it was spent then.
+    pub(crate) fn repeat_call(&self, tool: &str, input: &Value, outcome: &Outcome) {
+        let spent = |counter: &AtomicU64, amount: u64| counter.fetch_add(amount, Ordering::Relaxed);
+        spent(&self.bytes_in, text_len(input));
+        if let Outcome::Denied(_) | Outcome::NotFound(_) = outcome {
+            return;
+        }
+        spent(&self.calls, 1);
+        if let Some(counter) = self.calls_of.get(tool) {
+            spent(counter, 1);
+        }
+        if let Outcome::Result(value) = outcome {
+            spent(&self.bytes_out, text_len(value));
+        }
     }
 
     /// Whether a call from that depth, the outermost being 0, is not too deep.

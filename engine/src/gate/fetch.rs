@@ -87,7 +87,7 @@ impl Scope {
         &self,
         outgoing: Outgoing,
     ) -> impl Future<Output = Result<Response<Watched>, Unanswered>> + Send + use<> {
-        let (id, scope) = (self.gate().next_effect(), self.clone());
+        let (id, scope) = (self.tree().next_effect(), self.clone());
         let span = tracing::debug_span!("effect", id, request = %outgoing.line);
         // Resolvers, dialers and sources can be an embedder's own.
         // Boxed, since a guest's stack holds what is made here until the driver has it.
@@ -101,7 +101,7 @@ impl Scope {
     pub(crate) fn refuse_request(&self, authority: &str, outcome: Outcome) {
         if self.account().spend_request().is_ok() {
             let subject = Subject::Host(super::scope::shortened(authority));
-            Record::new(self.tree().clone(), self.gate().next_effect(), subject, false).settle(outcome);
+            Record::new(self.tree().clone(), self.tree().next_effect(), subject, false).settle(outcome);
         }
     }
 
@@ -193,7 +193,7 @@ impl Scope {
         let put = if uses.is_empty() { Put::Nothing } else { Put::Something };
         for (secret, place) in uses {
             let effect = SecretUse::new(secret.name(), place.to_string(), (id, permit.effect()));
-            let admitted = self.admit(Numbered { id: self.gate().next_effect(), effect }).await?;
+            let admitted = self.admit(Numbered { id: self.tree().next_effect(), effect }).await?;
             self.check_current(&secret)?;
             let value = perform::reveal(admitted, &secret).await?;
             self.gate().inner.egress.mask(line.origin(), &value);
@@ -217,7 +217,7 @@ impl Scope {
         let name = token.secret();
         let secret = egress.secrets.get(name).ok_or_else(|| missing(name))?;
         let effect = SecretUse::new(name, "header `authorization`, as a token".to_owned(), (id, permit.effect()));
-        self.admit(Numbered { id: self.gate().next_effect(), effect }).await?.reveal().close();
+        self.admit(Numbered { id: self.tree().next_effect(), effect }).await?.reveal().close();
         self.check_current(&secret)?;
         let kept = egress.tokens.get(token.purpose(), &secret);
         let value = if let Some(value) = kept {

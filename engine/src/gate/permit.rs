@@ -28,12 +28,14 @@ impl<E: Effect> Permit<E> {
     }
 }
 
-#[cfg(feature = "http")]
 impl<E: Effect> Permit<E> {
     pub(super) fn effect(&self) -> &E {
         &self.effect
     }
+}
 
+#[cfg(feature = "http")]
+impl<E: Effect> Permit<E> {
     /// Ends it before anything was done.
     pub(super) fn give_up(self, outcome: Outcome) -> Outcome {
         self.record.settle(outcome)
@@ -122,7 +124,7 @@ impl Record {
         let (id, duration) = (self.id, self.started.elapsed());
         let host = self.subject.name().to_owned();
         tracing::debug!(id, host, status, received, "fetched");
-        self.tree.gate().events().publish(|| EventKind::Fetched { id, host, status, received, duration });
+        self.tree.publish(|| EventKind::Fetched { id, host, status, received, duration });
     }
 
     /// Ends without an outcome of its own: what follows is recorded elsewhere.
@@ -149,15 +151,13 @@ impl Record {
         }
         let (id, duration) = (self.id, self.started.elapsed());
         tracing::debug!(id, subject = %self.subject, outcome = outcome.kind(), "settled");
-        self.tree.gate().events().publish(|| match outcome {
-            Outcome::Result(output) => {
-                let tool = self.subject.name().to_owned();
-                EventKind::ToolResult { id, tool, output: output.clone(), duration }
-            }
-            other => {
-                let (kind, message) = shown(other, self.hides);
-                EventKind::Error { id, subject: self.subject.clone(), kind, message }
-            }
+        if let Outcome::Result(output) = outcome {
+            let tool = self.subject.name().to_owned();
+            return self.tree.publish(|| EventKind::ToolResult { id, tool, output: output.clone(), duration });
+        }
+        self.tree.publish_told(outcome, || {
+            let (kind, message) = shown(outcome, self.hides);
+            EventKind::Error { id, subject: self.subject.clone(), kind, message }
         });
     }
 }

@@ -9,9 +9,11 @@ use super::Gate;
 use super::admit::Numbered;
 use super::budget::{Account, Budget};
 use super::permit::Record;
+use super::ticket::Ticket;
 use crate::driver::{Excuse, Excused};
 use crate::effect::{Outcome, ToolCall};
-use crate::event::Subject;
+use crate::event::{EventKind, Subject};
+use crate::journal::{DeedKind, Journal, Trace};
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::tool::{Tool, Toolset};
 
@@ -40,13 +42,47 @@ pub(crate) struct Tree {
     gate: Gate,
     principal: Option<Arc<Principal>>,
     budget: Option<Box<Budget>>,
+    /// Of the run that it belongs to, if it does.
+    journal: Option<Journal>,
     /// Opened by the first effect: most calls have none.
     account: OnceLock<Box<Account>>,
 }
 
 impl Tree {
     pub(crate) fn new(gate: Gate, principal: Option<Arc<Principal>>, budget: Option<Budget>) -> Self {
-        Self { gate, principal, budget: budget.map(Box::new), account: OnceLock::new() }
+        Self { gate, principal, budget: budget.map(Box::new), journal: None, account: OnceLock::new() }
+    }
+
+    /// Of a run.
+    pub(crate) fn recorded(self, journal: Journal) -> Self {
+        Self { journal: Some(journal), ..self }
+    }
+
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
+    /// Shows what happened to those who watch, and records it where it is part of a run.
+    pub(super) fn publish(&self, kind: impl FnOnce() -> EventKind) {
+        self.publish_with(Trace::default(), kind);
+    }
+
+    /// The same for the end of an effect that tells its guest more, or something else, than those who watch.
+    pub(super) fn publish_told(&self, told: &Outcome, kind: impl FnOnce() -> EventKind) {
+        let told = self.journal.as_ref().map(|_| told.clone());
+        self.publish_with(Trace { told, ..Trace::default() }, kind);
+    }
+
+    pub(super) fn publish_with(&self, trace: Trace, kind: impl FnOnce() -> EventKind) {
+        let Some(journal) = &self.journal else { return self.gate.events().publish(kind) };
+        let kind = kind();
+        self.gate.events().publish(|| kind.clone());
+        journal.record(kind, trace);
+    }
+
+    /// A number for an effect that replay knows nothing of.
+    pub(super) fn next_effect(&self) -> u64 {
+        self.journal.as_ref().map_or_else(|| self.gate.next_effect(), Journal::next_id)
     }
 
     pub(super) fn account(&self) -> &Account {
@@ -143,35 +179,69 @@ impl Scope {
 
     /// Calls the tool that is shown as `name`. The effect has its number from here on.
     pub(crate) fn call(&self, name: &str, input: Value) -> impl Future<Output = Outcome> + Send + use<> {
-        self.call_found(self.inner.tools.get(name).cloned().ok_or_else(|| shortened(name)), input)
+        let found = self.inner.tools.get(name).cloned().ok_or_else(|| shortened(name));
+        self.call_found(DeedKind::Call, name, found, input)
     }
 
     /// Calls what serves the component's own import number `index`.
     pub(crate) fn call_import(&self, index: usize, input: Value) -> impl Future<Output = Outcome> + Send + use<> {
-        self.call_found(self.inner.imports.get(index).cloned().ok_or_else(|| format!("import {index}")), input)
+        let name = format!("import {index}");
+        let found = self.inner.imports.get(index).cloned().ok_or_else(|| name.clone());
+        self.call_found(DeedKind::Import, &name, found, input)
     }
 
-    fn call_found(&self, found: Result<Tool, String>, input: Value) -> impl Future<Output = Outcome> + Send + use<> {
-        let (id, scope, input) = (self.gate().next_effect(), self.clone(), Arc::new(input));
+    fn call_found(
+        &self,
+        kind: DeedKind,
+        asked: &str,
+        found: Result<Tool, String>,
+        input: Value,
+    ) -> impl Future<Output = Outcome> + Send + use<> {
+        let (ticket, scope, input, asked) = (self.ticket(), self.clone(), Arc::new(input), shortened(asked));
         async move {
-            match found {
-                Ok(tool) => scope.pass(Numbered { id, effect: ToolCall::new(tool, input) }).await,
+            let past = match ticket.recall(kind, &asked, &input).await {
+                Ok(past) => past,
+                Err(outcome) => {
+                    scope.account().repeat_call(found.as_ref().map_or(asked.as_str(), Tool::name), &input, &outcome);
+                    return ticket.told(outcome).await;
+                }
+            };
+            let id = ticket.id();
+            let outcome = match found {
+                Ok(tool) => scope.pass(Numbered { id, effect: ToolCall::new(tool, input) }, past).await,
                 Err(name) => scope.unknown(id, name, &input),
-            }
+            };
+            ticket.told(outcome).await
         }
     }
 
-    /// How many of `asked` calls at once may be; where that is not all, the excess is recorded as one event.
-    pub(crate) fn fan_out(&self, asked: usize) -> (usize, LimitExceeded) {
-        let max = self.account().budget().max_fan_out();
-        let exceeded = LimitExceeded::new(LimitKind::FanOut, asked as u64, u64::from(max));
-        let allowed = usize::try_from(max).unwrap_or(usize::MAX).min(asked);
-        if allowed < asked {
-            let subject = Subject::Tool("(call-all)".to_owned());
-            let record = Record::new(self.tree().clone(), self.gate().next_effect(), subject, false);
-            record.settle(Outcome::LimitExceeded(exceeded));
+    /// Numbers an effect: in order, where it is one of a run's own.
+    pub(super) fn ticket(&self) -> Ticket {
+        match self.tree().journal() {
+            Some(journal) if self.inner.depth == 0 => Ticket::Own(journal.place(), journal.blocked()),
+            _ => Ticket::Passing(self.tree().next_effect()),
         }
-        (allowed, exceeded)
+    }
+
+    /// How many of `asked` calls at once may be.
+    pub(crate) fn fan_out(&self, asked: usize) -> usize {
+        usize::try_from(self.account().budget().max_fan_out()).unwrap_or(usize::MAX).min(asked)
+    }
+
+    /// Calls beyond those that may be at once: they are one effect, which is recorded and does not happen.
+    pub(crate) fn exceed_fan_out(&self, asked: usize) -> impl Future<Output = Outcome> + Send + use<> {
+        let (ticket, scope) = (self.ticket(), self.clone());
+        let max = u64::from(self.account().budget().max_fan_out());
+        let exceeded = Outcome::LimitExceeded(LimitExceeded::new(LimitKind::FanOut, asked as u64, max));
+        async move {
+            let name = "(call-all)";
+            if let Err(outcome) = ticket.recall(DeedKind::Call, name, &asked.into()).await {
+                return ticket.told(outcome).await;
+            }
+            let subject = Subject::Tool(name.to_owned());
+            let outcome = Record::new(scope.tree().clone(), ticket.id(), subject, false).settle(exceeded);
+            ticket.told(outcome).await
+        }
     }
 }
 

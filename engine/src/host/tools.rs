@@ -14,12 +14,12 @@ impl types::Host for Host {}
 impl tools::Host for Host {
     async fn available(&mut self) -> wasmtime::Result<Vec<ToolDefinition>> {
         self.serving();
-        let available = self.scope.available();
-        self.charge(available.len().saturating_mul(1_000));
-        let definitions = available.into_iter().map(|(name, tool)| ToolDefinition {
-            name,
-            description: tool.about().to_owned(),
-            input_schema: tool.input_schema().to_string(),
+        let listed = self.handover.run(self.scope.list_tools()).await.unwrap_or_default();
+        self.charge(listed.len().saturating_mul(1_000));
+        let definitions = listed.into_iter().map(|tool| ToolDefinition {
+            name: tool.name,
+            description: tool.description,
+            input_schema: tool.input_schema.to_string(),
         });
         Ok(definitions.collect())
     }
@@ -32,15 +32,19 @@ impl tools::Host for Host {
 
     async fn call_all(&mut self, calls: Vec<ToolCall>) -> wasmtime::Result<Vec<Result<String, Error>>> {
         self.serving();
-        let (allowed, exceeded) = self.scope.fan_out(calls.len());
-        let excess = calls.len() - allowed;
+        let asked = calls.len();
+        let allowed = self.scope.fan_out(asked);
         let started = {
             let reader = Reader::new(self.copy_limit);
             let calls = calls.into_iter().take(allowed);
             join_all(calls.map(|call| self.call_tool(call.name, &call.input, &reader)).collect::<Vec<_>>())
         };
+        let exceeded = (allowed < asked).then(|| self.handover.run(self.scope.exceed_fan_out(asked)));
         let mut results = started.await;
-        results.extend(std::iter::repeat_n(Err(Error::LimitExceeded(exceeded.to_string())), excess));
+        if let Some(exceeded) = exceeded {
+            let exceeded = exceeded.await.map_or(Err(Error::Cancelled), told);
+            results.resize(asked, exceeded);
+        }
         Ok(results)
     }
 }
@@ -79,11 +83,18 @@ impl Host {
 fn told(outcome: Outcome) -> Result<String, Error> {
     match outcome {
         Outcome::Result(value) => Ok(value.to_string()),
-        Outcome::Denied(denial) => Err(Error::Denied(denial.reason)),
-        Outcome::NotFound(text) => Err(Error::NotFound(text)),
-        Outcome::InvalidInput(text) => Err(Error::InvalidInput(text)),
-        Outcome::LimitExceeded(limit) => Err(Error::LimitExceeded(limit.to_string())),
-        Outcome::Failed(failure) => Err(Error::Failed(failure.message)),
-        Outcome::Cancelled => Err(Error::Cancelled),
+        other => Err(error(other)),
+    }
+}
+
+/// What a guest is told of an effect without a result.
+pub(super) fn error(outcome: Outcome) -> Error {
+    match outcome {
+        Outcome::Denied(denial) => Error::Denied(denial.reason),
+        Outcome::NotFound(text) => Error::NotFound(text),
+        Outcome::InvalidInput(text) => Error::InvalidInput(text),
+        Outcome::LimitExceeded(limit) => Error::LimitExceeded(limit.to_string()),
+        Outcome::Failed(failure) => Error::Failed(failure.message),
+        Outcome::Cancelled | Outcome::Result(_) => Error::Cancelled,
     }
 }

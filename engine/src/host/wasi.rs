@@ -3,12 +3,13 @@
 //! | interface | why it is harmless, or what guards it |
 //! | --- | --- |
 //! | `wasi:io/*` | streams and timers over what other interfaces give |
-//! | `wasi:clocks/*` | tells the time; waiting counts on the wall clock of the call |
-//! | `wasi:random/*` | bounded by the limit `random` |
+//! | `wasi:clocks/*` | tells the time; waiting counts on the wall clock of the call; within a run it is the journal's time |
+//! | `wasi:random/*` | bounded by the limit `random`; within a run it is the journal's |
 //! | `wasi:cli/*` | arguments, environment and input are grants; output is counted and bounded |
 //! | `wasi:filesystem/*` | granted folders only; refusals are noted |
 //! | `wasi:sockets/*`, `wasi:http/*` | closed; attempts are noted |
 //! | `casemate:agent/tools` | each call goes through the Gate |
+//! | `casemate:agent/run` | what is said is counted; what is asked is an effect, recorded like all others |
 
 use casemate_host_bindings::agent;
 use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
@@ -21,6 +22,7 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 use wasmtime_wasi_io::bindings::wasi::io;
 
 use super::Host;
+use super::clocks::Timing;
 use super::files::WatchedFiles;
 use super::network::ClosedSockets;
 use super::random::BoundedRandom;
@@ -55,7 +57,7 @@ const OFFERED: &[(&str, &[&str])] = &[
 
 /// What is linked of Casemate's own contract.
 const AGENT: &str = "casemate:agent/";
-const AGENT_INTERFACES: &[&str] = &["types", "tools"];
+const AGENT_INTERFACES: &[&str] = &["types", "tools", "run"];
 const AGENT_VERSION: &str = "0.1.";
 
 struct Table;
@@ -69,9 +71,9 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     let mut linker = Linker::new(engine);
     let l = &mut linker;
     io::error::add_to_linker::<Host, Table>(l, |host| host.ctx().table)?;
-    io::poll::add_to_linker::<Host, Table>(l, |host| host.ctx().table)?;
+    io::poll::add_to_linker::<Host, Timing>(l, Timing::view)?;
     io::streams::add_to_linker::<Host, Table>(l, |host| host.ctx().table)?;
-    clocks::monotonic_clock::add_to_linker::<Host, WasiClocks>(l, Host::clocks)?;
+    clocks::monotonic_clock::add_to_linker::<Host, Timing>(l, Timing::view)?;
     clocks::wall_clock::add_to_linker::<Host, WasiClocks>(l, Host::clocks)?;
     random::random::add_to_linker::<Host, BoundedRandom>(l, BoundedRandom::view)?;
     random::insecure::add_to_linker::<Host, BoundedRandom>(l, BoundedRandom::view)?;
@@ -83,6 +85,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
     agent::types::add_to_linker::<Host, HasSelf<Host>>(l, |host| host)?;
     agent::tools::add_to_linker::<Host, HasSelf<Host>>(l, |host| host)?;
+    agent::run::add_to_linker::<Host, HasSelf<Host>>(l, |host| host)?;
     Ok(linker)
 }
 

@@ -1,0 +1,125 @@
+//! What an agent says and asks: recorded, and decided by nobody.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use casemate_host_bindings::ToolDefinition;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+
+use super::scope::Scope;
+use crate::effect::{Failure, Outcome};
+use crate::event::EventKind;
+use crate::journal::{Deed, DeedKind, Journal, Recalled, Setting, Trace};
+
+impl Scope {
+    /// The journal, for an agent itself.
+    pub(crate) fn own_journal(&self) -> Option<&Journal> {
+        self.tree().journal().filter(|_| self.depth() == 0)
+    }
+
+    /// What the run was started with, for its agent.
+    pub(crate) fn setting(&self) -> Option<&Setting> {
+        self.own_journal().map(Journal::setting)
+    }
+
+    /// Tells those who watch what the agent is about.
+    pub(crate) fn think(&self, content: String) -> impl Future<Output = ()> + Send + use<> {
+        let deed = Deed::new(DeedKind::Thinking, "", &Value::from(content.as_str()));
+        self.say(deed, EventKind::Thinking { content })
+    }
+
+    /// Adds to the output of the run.
+    pub(crate) fn put_out(&self, delta: String) -> impl Future<Output = ()> + Send + use<> {
+        let deed = Deed::new(DeedKind::Output, "", &Value::from(delta.as_str()));
+        self.say(deed, EventKind::Output { delta })
+    }
+
+    fn say(&self, deed: Deed, kind: EventKind) -> impl Future<Output = ()> + Send + use<> {
+        let journal = self.own_journal().cloned();
+        async move {
+            if let Some(journal) = journal {
+                journal.say(kind, deed).await;
+            }
+        }
+    }
+
+    /// Asks whoever started the run.
+    pub(crate) fn ask_for_input(
+        &self,
+        question: String,
+    ) -> impl Future<Output = Result<String, Outcome>> + Send + use<> {
+        let asking = self.own_journal().cloned().map(|journal| (journal.place(), journal));
+        async move {
+            let Some((place, journal)) = asking else {
+                return Err(Outcome::Failed(Failure::new("there is nobody to ask: this is no run").into()));
+            };
+            let _blocked = journal.blocked();
+            let deed = Deed::new(DeedKind::Ask, "", &Value::from(question.as_str()));
+            if let Recalled::New = journal.recall(&place, deed).await {
+                journal.record(EventKind::InputRequired { id: place.id, question }, Trace::default());
+                journal.durable().await;
+            }
+            let input = journal.input(&place).await;
+            journal.durable().await;
+            journal.observe(&place);
+            Ok(input)
+        }
+    }
+
+    /// Waits for a moment in the agent's time.
+    pub(crate) fn sleep(&self, until: SystemTime) -> impl Future<Output = ()> + Send + use<> {
+        let sleeping = self.own_journal().cloned().map(|journal| (journal.place(), journal));
+        async move {
+            let Some((place, journal)) = sleeping else { return };
+            let _blocked = journal.blocked();
+            let since = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let deed = Deed::new(DeedKind::Sleep, "", &json!(since.as_micros().to_string()));
+            let id = place.id;
+            let recalled = journal.recall(&place, deed).await;
+            if let Recalled::New = recalled {
+                journal.record(EventKind::Sleeping { id, until }, Trace::default());
+                journal.durable().await;
+            }
+            if !matches!(recalled, Recalled::Ended(_)) {
+                journal.until(until).await;
+                journal.record(EventKind::Woke { id }, Trace::default());
+                journal.durable().await;
+            }
+            journal.observe(&place);
+        }
+    }
+
+    /// The tools that can be called from here; on replay an agent is told what it was told before.
+    pub(crate) fn list_tools(&self) -> impl Future<Output = Vec<ToolDefinition>> + Send + use<> {
+        let (scope, listing) = (self.clone(), self.own_journal().cloned().map(|journal| (journal.place(), journal)));
+        async move {
+            let Some((place, journal)) = listing else { return scope.definitions() };
+            let deed = Deed::new(DeedKind::ListTools, "", &Value::Null);
+            let recalled = journal.recall(&place, deed).await;
+            let told = match &recalled {
+                Recalled::Ended(end) => end.what.answer.as_ref().and_then(|told| Vec::deserialize(&**told).ok()),
+                _ => None,
+            };
+            let definitions = told.unwrap_or_else(|| {
+                let definitions = scope.definitions();
+                let tools = definitions.iter().map(|tool| tool.name.clone()).collect();
+                let answer = serde_json::to_value(&definitions).ok().map(Arc::new);
+                journal.record(EventKind::ToolsListed { id: place.id, tools }, Trace { answer, ..Trace::default() });
+                definitions
+            });
+            journal.observe(&place);
+            definitions
+        }
+    }
+
+    fn definitions(&self) -> Vec<ToolDefinition> {
+        let available = self.available().into_iter();
+        let definitions = available.map(|(name, tool)| ToolDefinition {
+            name,
+            description: tool.about().to_owned(),
+            input_schema: tool.input_schema().clone(),
+        });
+        definitions.collect()
+    }
+}

@@ -1,0 +1,166 @@
+//! `wasi:clocks` and `wasi:io/poll`: those of WASI, or, within a run, those of its journal.
+//!
+//! What the agent of a run can observe is fixed by order and never by timing, so that it observes the same on replay.
+//! Its time is that of what it knows to have happened, and goes on a little with each reading, so that a loop that waits
+//! for the clock ends. A timer is over when that time has come; where nothing but a timer can let the agent go on, the
+//! run waits, and what it waits for is recorded.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use wasmtime::component::{HasData, Resource};
+use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock, WasiClocksView as _};
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
+use wasmtime_wasi_io::async_trait;
+use wasmtime_wasi_io::bindings::wasi::io::poll;
+use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
+
+use super::Host;
+use crate::journal::Journal;
+
+/// The timers of a run's agent, by the handle of their pollable.
+#[derive(Default)]
+pub(super) struct Timers(HashMap<u32, SystemTime>);
+
+/// The clocks of a run.
+pub(super) struct RunClock(pub(super) Journal);
+
+impl HostWallClock for RunClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_micros(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.read_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+impl HostMonotonicClock for RunClock {
+    fn resolution(&self) -> u64 {
+        1_000
+    }
+
+    fn now(&self) -> u64 {
+        nanos(self.0.read_elapsed())
+    }
+}
+
+/// The host, as a place of timers and pollables.
+pub(crate) struct Timing;
+
+pub(crate) struct TimingView<'a>(&'a mut Host);
+
+impl HasData for Timing {
+    type Data<'a> = TimingView<'a>;
+}
+
+impl Timing {
+    pub(crate) fn view(host: &mut Host) -> TimingView<'_> {
+        host.serving();
+        TimingView(host)
+    }
+}
+
+impl monotonic_clock::Host for TimingView<'_> {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        self.0.clocks().now()
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<u64> {
+        self.0.clocks().resolution()
+    }
+
+    fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        match self.0.scope.own_journal().map(Journal::created) {
+            Some(created) => self.add_timer(created.checked_add(Duration::from_nanos(when))),
+            None => self.0.clocks().subscribe_instant(when),
+        }
+    }
+
+    fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        match self.0.scope.own_journal().map(Journal::read_clock) {
+            Some(now) => self.add_timer(now.checked_add(Duration::from_nanos(duration))),
+            None => self.0.clocks().subscribe_duration(duration),
+        }
+    }
+}
+
+impl TimingView<'_> {
+    fn add_timer(&mut self, until: Option<SystemTime>) -> wasmtime::Result<Resource<DynPollable>> {
+        let timer = self.0.table.push(RunTimer)?;
+        let pollable = subscribe(&mut self.0.table, timer)?;
+        self.0.timers.0.insert(pollable.rep(), until.unwrap_or(SystemTime::UNIX_EPOCH + FOREVER));
+        Ok(pollable)
+    }
+
+    /// Which of these are over: what is no timer always is, since all else that an agent can wait for is there at once.
+    fn over(&self, journal: &Journal, pollables: &[Resource<DynPollable>]) -> Vec<u32> {
+        let now = journal.clock_now();
+        let is_over = |pollable: &Resource<DynPollable>| self.until(pollable).is_none_or(|until| until <= now);
+        (0..).zip(pollables).filter(|(_, pollable)| is_over(pollable)).map(|(index, _)| index).collect()
+    }
+
+    fn until(&self, pollable: &Resource<DynPollable>) -> Option<SystemTime> {
+        self.0.timers.0.get(&pollable.rep()).copied()
+    }
+}
+
+/// Some thousand years: for timers beyond all time.
+const FOREVER: Duration = Duration::from_secs(100_000_000_000);
+
+impl poll::Host for TimingView<'_> {
+    async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
+        let Some(journal) = self.0.scope.own_journal().cloned().filter(|_| !pollables.is_empty()) else {
+            return poll::Host::poll(&mut self.0.table, pollables).await;
+        };
+        // A handle that is none is refused as everywhere.
+        for pollable in &pollables {
+            self.0.table.get(pollable)?;
+        }
+        journal.read_clock();
+        loop {
+            let over = self.over(&journal, &pollables);
+            if !over.is_empty() {
+                return Ok(over);
+            }
+            let Some(first) = pollables.iter().filter_map(|pollable| self.until(pollable)).min() else {
+                return Ok(Vec::new());
+            };
+            self.0.handover.run(self.0.scope.sleep(first)).await;
+        }
+    }
+}
+
+impl poll::HostPollable for TimingView<'_> {
+    async fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
+        if self.until(&pollable).is_none() {
+            return poll::HostPollable::block(&mut self.0.table, pollable).await;
+        }
+        poll::Host::poll(self, vec![pollable]).await.map(drop)
+    }
+
+    async fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
+        match self.0.scope.own_journal().map(Journal::read_clock).zip(self.until(&pollable)) {
+            Some((now, until)) => Ok(until <= now),
+            None => poll::HostPollable::ready(&mut self.0.table, pollable).await,
+        }
+    }
+
+    fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
+        self.0.timers.0.remove(&pollable.rep());
+        poll::HostPollable::drop(&mut self.0.table, pollable)
+    }
+}
+
+/// What stands in WASI's table for a timer of a run; whether it is over is not asked there.
+struct RunTimer;
+
+#[async_trait]
+impl Pollable for RunTimer {
+    async fn ready(&mut self) {}
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,487 @@
+//! The ordered record of a run that is being executed: what is written at its end, and what is read back at its
+//! beginning.
+//!
+//! One log is both the timeline that people watch and what replay goes by. Entries are numbered where they are made, and
+//! handed to the storage in order by whoever executes the run ([`Journal::keep`]); who has to be sure that something is
+//! kept waits for [`Journal::durable`]. Whatever an agent could notice of time and order is taken from here, so that it
+//! notices the same again.
+//!
+//! This file knows nothing of wasmtime, and nothing of what decides an effect.
+
+mod chance;
+mod entry;
+mod keep;
+mod past;
+mod setting;
+mod wait;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rand_chacha::ChaCha20Rng;
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::effect::Outcome;
+use crate::event::{Event, EventKind, RunUsage, Settlement};
+use crate::gate::{Answer, ApprovalId, Given};
+use crate::life::RunId;
+use crate::storage::{NewApproval, RunState};
+
+pub use entry::UnreadableEntry;
+pub(crate) use entry::{Deed, DeedKind, Entry, Trace, read_event};
+pub(crate) use past::{Asked, End, Happening, Past, PastAnswer, PastEffect};
+pub(crate) use setting::{ContextFile, Setting};
+use wait::Waits;
+pub(crate) use wait::{Parks, Wait};
+
+/// The journal of a run that is being executed. Cheap to clone; clones are the same.
+#[derive(Clone)]
+pub(crate) struct Journal(Arc<Shared>);
+
+struct Shared {
+    setting: Setting,
+    clock: Arc<dyn Clock>,
+    mode: Mode,
+    state: Mutex<State>,
+    /// There is something to keep.
+    work: Notify,
+    /// Something was kept, or arrived, or the run stops.
+    news: Notify,
+    /// Host calls in which the agent waits.
+    blocked: AtomicUsize,
+}
+
+/// Whether effects happen that are not recorded yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// They do.
+    Live,
+    /// They do not: the past is gone through once more, to be looked at.
+    Replay,
+}
+
+struct State {
+    next: u64,
+    at: SystemTime,
+    /// What is not handed to the storage yet.
+    unkept: Unkept,
+    /// Whether somebody waits for all that is made so far to be kept.
+    urgent: bool,
+    /// Entries up to this one are kept.
+    durable: u64,
+    past: Past,
+    /// Effects of the agent's own that have no end yet, by id.
+    open: HashMap<u64, Open>,
+    last_position: u64,
+    last_id: u64,
+    /// The end of an effect, by position, that came while the run was executed.
+    ends: HashMap<u64, (u64, SystemTime)>,
+    waits: Waits,
+    answers: HashMap<ApprovalId, Given>,
+    settlements: HashMap<u64, Settlement>,
+    /// How many inputs the agent took.
+    inputs_taken: usize,
+    asking: Vec<ToBeDecided>,
+    time: VirtualTime,
+    chance: ChaCha20Rng,
+    usage: RunUsage,
+    output: String,
+    files: Vec<String>,
+    closed: bool,
+    halt: Option<Halt>,
+}
+
+/// What goes to the storage together.
+#[derive(Default)]
+pub(crate) struct Unkept {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) state: Option<RunState>,
+    pub(crate) consumed_inbox: Option<u64>,
+    pub(crate) approvals: Vec<NewApproval>,
+    pub(crate) withdrawn: Vec<ApprovalId>,
+}
+
+/// An answer that somebody in this process gave, and that counts once the storage took it.
+pub(crate) struct ToBeDecided {
+    pub(crate) approval: ApprovalId,
+    pub(crate) answer: Answer,
+}
+
+struct Open {
+    position: u64,
+    /// Until it is recorded.
+    deed: Option<Deed>,
+}
+
+/// Why a run stops where it stands.
+#[derive(Clone, Debug)]
+pub(crate) enum Halt {
+    /// Another worker has it.
+    Fenced,
+    /// The storage lost what it had promised to keep.
+    WentBack,
+    /// The storage fails.
+    Storage(Arc<str>),
+    /// What the agent does is not what it did.
+    Diverged { position: u64, recorded: Option<String>, attempted: Option<String> },
+    /// A person said that it fails.
+    Failed(String),
+    /// A replay came to the end of what is recorded.
+    UsedUp,
+}
+
+/// Time as the agent sees it: that of what it knows of, and a little more at each reading.
+struct VirtualTime {
+    /// The number of the last entry that it knows of.
+    horizon: u64,
+    now: SystemTime,
+}
+
+/// One of the agent's own effects, from where it is numbered to where it has an end.
+pub(crate) struct Place {
+    journal: Journal,
+    pub(crate) position: u64,
+    pub(crate) id: u64,
+}
+
+/// What is known of an effect that an agent attempts.
+pub(crate) enum Recalled {
+    /// Nothing: it is new.
+    New,
+    /// It began, and has no end.
+    Unfinished(Box<PastEffect>),
+    /// It has an end.
+    Ended(Box<Happening<End>>),
+}
+
+impl Journal {
+    /// The journal of a run with that past.
+    pub(crate) fn new(setting: Setting, clock: Arc<dyn Clock>, mode: Mode, past: Past, seed: [u8; 32]) -> Self {
+        let state = State {
+            next: past.sequence + 1,
+            at: past.at,
+            unkept: Unkept::default(),
+            urgent: false,
+            durable: past.sequence,
+            open: HashMap::new(),
+            last_position: 0,
+            last_id: past.id,
+            ends: HashMap::new(),
+            waits: Waits::default(),
+            answers: HashMap::new(),
+            settlements: HashMap::new(),
+            inputs_taken: 0,
+            asking: Vec::new(),
+            time: VirtualTime { horizon: 0, now: past.created },
+            chance: chance::stream(seed),
+            usage: past.usage,
+            output: past.output.clone(),
+            files: past.files.clone(),
+            closed: false,
+            halt: None,
+            past,
+        };
+        Self(Arc::new(Shared {
+            setting,
+            clock,
+            mode,
+            state: Mutex::new(state),
+            work: Notify::new(),
+            news: Notify::new(),
+            blocked: AtomicUsize::new(0),
+        }))
+    }
+
+    pub(crate) fn run(&self) -> RunId {
+        self.0.setting.run
+    }
+
+    /// What the run was started with.
+    pub(crate) fn setting(&self) -> &Setting {
+        &self.0.setting
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Numbers the next of the agent's own effects.
+    pub(crate) fn place(&self) -> Place {
+        let mut state = self.state();
+        state.last_position += 1;
+        let position = state.last_position;
+        let id = match state.past.effects.get(&position) {
+            Some(effect) if effect.id > 0 => effect.id,
+            _ => state.new_id(),
+        };
+        state.open.insert(id, Open { position, deed: None });
+        Place { journal: self.clone(), position, id }
+    }
+
+    /// A number for an effect of a tool.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.state().new_id()
+    }
+
+    /// What is recorded of this effect. Never answers where it is another one than was recorded: then the run stops.
+    pub(crate) async fn recall(&self, place: &Place, deed: Deed) -> Recalled {
+        match self.look_back(place, deed) {
+            Some(recalled) => recalled,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn look_back(&self, place: &Place, deed: Deed) -> Option<Recalled> {
+        let mut state = self.state();
+        if state.halt.is_some() {
+            return None;
+        }
+        let Some(effect) = state.past.effects.get(&place.position) else {
+            if self.0.mode == Mode::Replay {
+                self.halt_in(&mut state, Halt::UsedUp);
+                return None;
+            }
+            if let Some(open) = state.open.get_mut(&place.id) {
+                open.deed = Some(deed);
+            }
+            return Some(Recalled::New);
+        };
+        if effect.deed != deed {
+            let (recorded, attempted) = (Some(effect.deed.to_string()), Some(deed.to_string()));
+            self.halt_in(&mut state, Halt::Diverged { position: place.position, recorded, attempted });
+            return None;
+        }
+        let effect = state.past.effects.remove(&place.position)?;
+        if let Some(end) = effect.end {
+            state.ends.insert(place.position, (end.sequence, end.at));
+            return Some(Recalled::Ended(Box::new(end)));
+        }
+        // Whether there is an answer to what it asked is found out where it waits for one.
+        if self.0.mode == Mode::Replay && effect.deed.kind != DeedKind::Ask {
+            self.halt_in(&mut state, Halt::UsedUp);
+            return None;
+        }
+        Some(Recalled::Unfinished(Box::new(effect)))
+    }
+
+    /// Writes an entry, and answers with its number.
+    pub(crate) fn record(&self, kind: EventKind, trace: Trace) -> u64 {
+        self.record_in(&mut self.state(), kind, trace)
+    }
+
+    fn record_in(&self, state: &mut State, kind: EventKind, mut trace: Trace) -> u64 {
+        if state.closed {
+            return state.next - 1;
+        }
+        let effect = kind.effect();
+        if let Some(open) = effect.and_then(|id| state.open.get_mut(&id))
+            && let Some(deed) = open.deed.take()
+        {
+            trace.position = Some(open.position);
+            trace.deed = Some(deed);
+        }
+        let sequence = state.next;
+        state.next += 1;
+        state.at = state.at.max(to_micros(self.0.clock.now()));
+        if let Some(position) = effect.and_then(|id| state.open.get(&id)).map(|open| open.position) {
+            // The last entry of an effect is its end.
+            state.ends.insert(position, (sequence, state.at));
+        }
+        past::count(&mut state.usage, &kind);
+        match &kind {
+            EventKind::Output { delta } => state.output.push_str(delta),
+            EventKind::FileEdit { path, .. } if !state.files.contains(path) => state.files.push(path.clone()),
+            _ => {}
+        }
+        let event = Event { sequence, kind, at: state.at };
+        state.unkept.entries.push(Entry { event, trace });
+        self.0.work.notify_one();
+        sequence
+    }
+
+    /// What the agent says, which is an effect without an end.
+    pub(crate) async fn say(&self, kind: EventKind, deed: Deed) {
+        let place = self.place();
+        if matches!(self.recall(&place, deed.clone()).await, Recalled::New) {
+            let trace = Trace { position: Some(place.position), deed: Some(deed), ..Trace::default() };
+            self.record(kind, trace);
+        }
+    }
+
+    /// Has a person asked.
+    pub(crate) fn ask(&self, kind: EventKind, trace: Trace, approval: NewApproval) {
+        let mut state = self.state();
+        self.record_in(&mut state, kind, trace);
+        state.unkept.approvals.push(approval);
+    }
+
+    /// Waits until everything that is recorded by now is kept. Never answers where it cannot be: then the run stops.
+    pub(crate) async fn durable(&self) {
+        let target = self.state().next - 1;
+        loop {
+            let news = self.0.news.notified();
+            {
+                let mut state = self.state();
+                if state.halt.is_none() {
+                    if state.durable >= target {
+                        return;
+                    }
+                    state.urgent = true;
+                }
+            }
+            self.0.work.notify_one();
+            news.await;
+        }
+    }
+
+    /// The agent learns of the end of an effect, and its time goes on to there.
+    pub(crate) fn observe(&self, place: &Place) {
+        let mut state = self.state();
+        if let Some((sequence, at)) = state.ends.remove(&place.position) {
+            state.time.observe(sequence, at);
+        }
+    }
+
+    /// The time as the agent sees it; it goes on with each reading.
+    pub(crate) fn read_clock(&self) -> SystemTime {
+        self.state().time.read()
+    }
+
+    /// The same, without a reading.
+    pub(crate) fn clock_now(&self) -> SystemTime {
+        self.state().time.now
+    }
+
+    /// When the run was created: where its agent's time begins.
+    pub(crate) fn created(&self) -> SystemTime {
+        self.state().past.created
+    }
+
+    /// How long the run is there, as the agent sees it; it goes on with each reading.
+    pub(crate) fn read_elapsed(&self) -> Duration {
+        let mut state = self.state();
+        let created = state.past.created;
+        state.time.read().duration_since(created).unwrap_or_default()
+    }
+
+    /// The next random bytes.
+    pub(crate) fn fill_random(&self, bytes: &mut [u8]) {
+        chance::fill(&mut self.state().chance, bytes);
+    }
+
+    /// Stops the run where it stands.
+    pub(crate) fn halt(&self, halt: Halt) {
+        self.halt_in(&mut self.state(), halt);
+    }
+
+    fn halt_in(&self, state: &mut State, halt: Halt) {
+        state.halt.get_or_insert(halt);
+        self.0.news.notify_waiters();
+        self.0.work.notify_one();
+    }
+
+    /// Why the run stops, once it does.
+    pub(crate) async fn halted(&self) -> Halt {
+        loop {
+            let news = self.0.news.notified();
+            if let Some(halt) = self.state().halt.clone() {
+                return halt;
+            }
+            news.await;
+        }
+    }
+
+    /// From now on nothing more is recorded: what is dropped with the sandbox did not come to an end.
+    pub(crate) fn close(&self) {
+        self.state().closed = true;
+    }
+
+    /// What the agent did and did not do again, where it came to its end.
+    pub(crate) fn left_over(&self) -> Option<(u64, String)> {
+        let state = self.state();
+        state.past.effects.iter().next().map(|(position, effect)| (*position, effect.deed.to_string()))
+    }
+
+    pub(crate) fn usage(&self) -> RunUsage {
+        self.state().usage
+    }
+
+    pub(crate) fn output(&self) -> String {
+        self.state().output.clone()
+    }
+
+    pub(crate) fn files(&self) -> Vec<String> {
+        self.state().files.clone()
+    }
+
+    /// While it lives, the agent waits for the world.
+    pub(crate) fn blocked(&self) -> Blocked {
+        self.0.blocked.fetch_add(1, Ordering::AcqRel);
+        self.0.news.notify_waiters();
+        Blocked(self.clone())
+    }
+}
+
+impl State {
+    fn new_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+impl VirtualTime {
+    const READING: Duration = Duration::from_micros(1);
+
+    fn observe(&mut self, sequence: u64, at: SystemTime) {
+        if sequence > self.horizon {
+            self.horizon = sequence;
+            self.now = self.now.max(at);
+        }
+    }
+
+    fn read(&mut self) -> SystemTime {
+        self.now += Self::READING;
+        self.now
+    }
+}
+
+impl Place {
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.journal.state().open.remove(&self.id);
+        self.journal.0.news.notify_waiters();
+    }
+}
+
+/// See [`Journal::blocked`].
+pub(crate) struct Blocked(Journal);
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        self.0.0.blocked.fetch_sub(1, Ordering::AcqRel);
+        self.0.0.news.notify_waiters();
+    }
+}
+
+/// Cut to whole microseconds, as entries are written.
+pub(crate) fn to_micros(at: SystemTime) -> SystemTime {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// The outcome of an effect as it was recorded.
+pub(crate) fn recorded_outcome(end: &End) -> Outcome {
+    end.outcome.clone().unwrap_or(Outcome::Cancelled)
+}

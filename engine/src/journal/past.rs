@@ -1,0 +1,232 @@
+//! What a journal says of a run's past, so that it can be gone through again without doing anything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::entry::{Deed, Entry, Trace, outcome};
+use crate::effect::Outcome;
+use crate::event::{Event, EventKind, Interruption, RunUsage, Settlement, Versions};
+use crate::gate::ApprovalId;
+
+/// Everything that was recorded before the run went on.
+#[derive(Debug)]
+pub(crate) struct Past {
+    pub(super) effects: BTreeMap<u64, PastEffect>,
+    /// By id, the positions.
+    positions: BTreeMap<u64, u64>,
+    pub(super) inputs: Vec<Happening<Arc<str>>>,
+    /// The last number.
+    pub(super) sequence: u64,
+    /// When the last entry was made.
+    pub(super) at: SystemTime,
+    /// The highest id of an effect.
+    pub(super) id: u64,
+    pub(super) usage: RunUsage,
+    pub(super) output: String,
+    /// The files that it changed.
+    pub(super) files: Vec<String>,
+    /// When it was created.
+    pub(super) created: SystemTime,
+    /// What executed it last.
+    pub(crate) versions: Option<Versions>,
+    /// Why it is not going on, and since when.
+    pub(crate) interrupted: Interruption,
+}
+
+/// Something with the number and the moment of its entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Happening<T> {
+    pub(crate) sequence: u64,
+    pub(crate) at: SystemTime,
+    pub(crate) what: T,
+}
+
+/// One of the agent's own effects, as far as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct PastEffect {
+    pub(crate) id: u64,
+    pub(crate) deed: Deed,
+    /// The approval that nobody had decided.
+    pub(crate) asked: Option<Asked>,
+    /// What a person said yes to.
+    pub(crate) answered: Vec<PastAnswer>,
+    /// Whether its intent is recorded.
+    pub(crate) begun: bool,
+    /// Whether it is recorded as in doubt.
+    pub(crate) in_doubt: bool,
+    /// What a person said of it.
+    pub(crate) settled: Option<Settlement>,
+    /// A moment that it is about.
+    pub(crate) until: Option<SystemTime>,
+    pub(crate) end: Option<Happening<End>>,
+}
+
+/// How an effect ended.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) kind: EventKind,
+    /// What its guest was told, where that is an outcome.
+    pub(crate) outcome: Option<Outcome>,
+    /// What its guest was told, where that is something else.
+    pub(crate) answer: Option<Arc<Value>>,
+}
+
+/// An approval, as it was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) approval: ApprovalId,
+    pub(crate) question: String,
+    pub(crate) questions: Vec<String>,
+    pub(crate) policy: Option<String>,
+    pub(crate) at: SystemTime,
+}
+
+/// An approval that was given.
+#[derive(Clone, Debug)]
+pub(crate) struct PastAnswer {
+    pub(crate) policy: Option<String>,
+    pub(crate) questions: Vec<String>,
+    pub(crate) edited: Option<Arc<Value>>,
+}
+
+impl Default for Past {
+    fn default() -> Self {
+        Self {
+            effects: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            inputs: Vec::new(),
+            sequence: 0,
+            at: SystemTime::UNIX_EPOCH,
+            id: 0,
+            usage: RunUsage::default(),
+            output: String::new(),
+            files: Vec::new(),
+            created: SystemTime::UNIX_EPOCH,
+            versions: None,
+            interrupted: Interruption::Loss,
+        }
+    }
+}
+
+impl Past {
+    /// Takes the next entry.
+    pub(crate) fn add(&mut self, entry: Entry) {
+        let Entry { event, mut trace } = entry;
+        self.sequence = event.sequence;
+        self.at = self.at.max(event.at);
+        self.tell(&event.kind);
+        if let (Some(position), Some(deed)) = (trace.position, trace.deed.take()) {
+            let id = event.kind.effect().unwrap_or_default();
+            self.effects.insert(position, PastEffect::new(id, deed));
+            self.positions.insert(id, position);
+            if id == 0 {
+                // What has no id is said and done at once.
+                self.end_at(position, &event, &Trace::default());
+            }
+        }
+        let Some(id) = event.kind.effect() else { return };
+        self.id = self.id.max(id);
+        let Some((position, effect)) =
+            self.positions.get(&id).and_then(|position| Some((*position, self.effects.get_mut(position)?)))
+        else {
+            return;
+        };
+        match &event.kind {
+            EventKind::ApprovalRequired { approval, question, policy, .. } => {
+                effect.asked = Some(Asked {
+                    approval: *approval,
+                    question: question.clone(),
+                    questions: trace.questions,
+                    policy: policy.clone(),
+                    at: event.at,
+                });
+            }
+            EventKind::Approved { edited, .. } => {
+                if let Some(asked) = effect.asked.take() {
+                    let edited = trace.edited.or_else(|| edited.clone());
+                    let answer = PastAnswer { policy: asked.policy, questions: asked.questions, edited };
+                    effect.answered.push(answer);
+                }
+            }
+            EventKind::InDoubt { .. } => effect.in_doubt = true,
+            EventKind::Settled { settlement, .. } => effect.settled = Some(settlement.clone()),
+            EventKind::ToolCall { .. } | EventKind::InputRequired { .. } => {
+                effect.begun = true;
+                // Where it begins anew, what was said of it before is about another attempt.
+                (effect.in_doubt, effect.settled) = (false, None);
+            }
+            EventKind::Sleeping { until, .. } => effect.until = Some(*until),
+            EventKind::FileEdit { .. } => {}
+            // It is told of before it ends.
+            EventKind::Fetch { .. } | EventKind::SecretUsed { .. } => effect.begun = true,
+            _ => self.end_at(position, &event, &trace),
+        }
+    }
+
+    fn end_at(&mut self, position: u64, event: &Event, trace: &Trace) {
+        if let Some(effect) = self.effects.get_mut(&position) {
+            let outcome = outcome(&event.kind, trace.told.as_ref());
+            let end = End { kind: event.kind.clone(), outcome, answer: trace.answer.clone() };
+            effect.end = Some(Happening { sequence: event.sequence, at: event.at, what: end });
+        }
+    }
+
+    /// What an entry adds to what can be told of the whole run.
+    fn tell(&mut self, kind: &EventKind) {
+        count(&mut self.usage, kind);
+        match kind {
+            EventKind::Created { versions, .. } => {
+                self.created = self.at;
+                self.versions = Some(versions.clone());
+            }
+            EventKind::Resumed { versions, .. } => {
+                self.interrupted = Interruption::Loss;
+                self.versions = versions.clone().or(self.versions.take());
+            }
+            EventKind::Paused {} => self.interrupted = Interruption::Pause,
+            EventKind::Waiting { .. } => self.interrupted = Interruption::Wait,
+            EventKind::Output { delta } => self.output.push_str(delta),
+            EventKind::Input { content } => {
+                self.inputs.push(Happening { sequence: self.sequence, at: self.at, what: content.as_str().into() })
+            }
+            EventKind::FileEdit { path, .. } if !self.files.contains(path) => self.files.push(path.clone()),
+            _ => {}
+        }
+    }
+
+    /// How long ago its last entry was made.
+    pub(crate) fn idle_for(&self, now: SystemTime) -> Duration {
+        now.duration_since(self.at).unwrap_or_default()
+    }
+
+    /// Whether nothing of the agent is recorded yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.effects.is_empty() && self.sequence <= 1
+    }
+}
+
+impl PastEffect {
+    fn new(id: u64, deed: Deed) -> Self {
+        Self {
+            id,
+            deed,
+            asked: None,
+            answered: Vec::new(),
+            begun: false,
+            in_doubt: false,
+            settled: None,
+            until: None,
+            end: None,
+        }
+    }
+}
+
+/// Adds what an entry says of use.
+pub(super) fn count(usage: &mut RunUsage, kind: &EventKind) {
+    if matches!(kind, EventKind::ToolCall { .. }) {
+        usage.calls += 1;
+    }
+}

@@ -1,0 +1,446 @@
+//! The execution of one run by its owner: from its claim until it is given back.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use casemate_host_bindings::agent::handler;
+use casemate_policy::Folder;
+use tokio::sync::oneshot;
+
+use super::message::Message;
+use super::request::Spec;
+use super::summary::{Detail, RunFailure};
+use super::worker::Live;
+use super::{Agent, Inner, RunSummary};
+use crate::call::{self, CallError, ErrorKind};
+use crate::component::Component;
+use crate::driver::Hold;
+use crate::event::{EventKind, Interruption, Versions};
+use crate::gate::{Scope, Tree};
+use crate::host::{Output, Sink};
+use crate::journal::{Halt, Journal, Mode, Past, Trace, Wait};
+use crate::life::{RunId, RunStatus};
+use crate::limits::Usage;
+use crate::sandbox::{self, Plan, Work};
+use crate::storage::{AppendError, Claimed, InboxMessage, RunState, StorageError};
+
+/// How many entries or messages are read at once.
+const PAGE: usize = 1_000;
+
+/// How often a host that fails is tried again.
+const ATTEMPTS: u32 = 3;
+
+/// How a run's handler ended.
+type Handled = Result<Result<handler::Response, String>, CallError>;
+
+/// Why a run is given back.
+enum Leaving {
+    Finished(RunStatus, Detail),
+    Waiting(Wait),
+    Paused,
+    /// The worker stops, or the agent is not known here.
+    Unfinished,
+    /// Another worker has it, or the storage is not what it was: nothing more is written.
+    Lost,
+}
+
+/// Executes a run that was claimed, and gives it back.
+pub(super) async fn execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) {
+    let id = claimed.record.id;
+    if let Err(error) = try_execute(inner, claimed, live).await {
+        tracing::error!(run = %id, %error, "the run cannot be executed: it is tried again when the lease is over");
+    }
+}
+
+/// Why a run could not even be begun.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExecuteError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Entry(#[from] crate::journal::UnreadableEntry),
+    #[error("its beginning cannot be read: {0}")]
+    Spec(#[from] serde_json::Error),
+}
+
+async fn try_execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) -> Result<(), ExecuteError> {
+    let id = claimed.record.id;
+    let spec: Spec = serde_json::from_str(&claimed.record.spec)?;
+    let past = inner.past(id).await?;
+    let versions = past.versions.clone();
+    let (interrupted, idle, fresh) = (past.interrupted, past.idle_for(inner.clock.now()), past.is_fresh());
+    let journal = Journal::new(spec.setting(id), inner.clock.clone(), Mode::Live, past, spec.seed());
+    let mut owned = Owned {
+        inner,
+        id,
+        epoch: claimed.epoch,
+        consumed: claimed.consumed_inbox,
+        journal: journal.clone(),
+        live,
+        hold: Hold::default(),
+        paused: false,
+    };
+    let agent = inner.agents.find(&RunSummary::of(claimed.record.clone()));
+    let leaving = match agent {
+        None => Leaving::Unfinished,
+        Some(agent) => {
+            if !fresh {
+                let current = Versions::current();
+                let versions = (versions.as_ref() != Some(&current)).then_some(current);
+                journal.record(EventKind::Resumed { after: interrupted, duration: idle, versions }, Trace::default());
+            }
+            owned.go_on(&agent, &spec).await?
+        }
+    };
+    owned.leave(leaving).await
+}
+
+impl Inner {
+    /// Everything that is recorded of a run.
+    pub(super) async fn past(&self, run: RunId) -> Result<Past, ExecuteError> {
+        let (mut past, mut from) = (Past::default(), 1);
+        loop {
+            let page = self.storage.read(run, from, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(past) };
+            from = last.sequence + 1;
+            for stored in &page {
+                past.add(crate::journal::Entry::read(stored)?);
+            }
+            if page.len() < PAGE {
+                return Ok(past);
+            }
+        }
+    }
+
+    /// The component that a run executes: that of its agent, or, where that is another by now, as it was kept.
+    pub(super) async fn component(&self, agent: &Agent, spec: &Spec) -> Result<Component, CallError> {
+        let own = &agent.inner.component;
+        if own.hash() == spec.component {
+            return Ok(own.clone());
+        }
+        let lost = |message: String| CallError::Internal { message };
+        let kept = self.storage.blob(spec.component).await.map_err(|error| lost(error.to_string()))?;
+        let bytes = kept.ok_or_else(|| lost("the run's component is not kept any more".to_owned()))?;
+        self.engine.load_bytes(bytes).await.map_err(|error| lost(format!("the run's component cannot be loaded: {error}")))
+    }
+}
+
+/// A run that this worker owns.
+struct Owned<'a> {
+    inner: &'a Arc<Inner>,
+    id: RunId,
+    epoch: u64,
+    /// The last message that was taken.
+    consumed: u64,
+    journal: Journal,
+    live: &'a Live,
+    hold: Hold,
+    paused: bool,
+}
+
+/// What a message asks of whoever executes the run.
+enum Order {
+    Cancel(String),
+}
+
+impl Owned<'_> {
+    /// Executes the agent, from its beginning, until the run is to be given back.
+    async fn go_on(&mut self, agent: &Agent, spec: &Spec) -> Result<Leaving, ExecuteError> {
+        if let Some(Order::Cancel(reason)) = self.take_messages().await? {
+            return Ok(self.cancelled(reason));
+        }
+        if self.paused {
+            return Ok(Leaving::Paused);
+        }
+        let component = match self.inner.component(agent, spec).await {
+            Ok(component) => component,
+            Err(error) => return Ok(self.failed(&error)),
+        };
+        for attempt in 1.. {
+            let handled = match self.attempt(agent, spec, &component).await? {
+                Attempted::Handled(handled, usage) => {
+                    self.journal.took(&usage);
+                    handled
+                }
+                Attempted::Leave(leaving) => return Ok(leaving),
+            };
+            match handled {
+                Err(CallError::Busy(_) | CallError::Internal { .. }) if attempt < ATTEMPTS => {
+                    self.start_over(spec).await?;
+                }
+                handled => return Ok(self.finished(handled)),
+            }
+        }
+        Ok(Leaving::Unfinished)
+    }
+
+    /// One sandbox, until it ends or is not wanted any more.
+    async fn attempt(&mut self, agent: &Agent, spec: &Spec, component: &Component) -> Result<Attempted, ExecuteError> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let plan = match self.plan(agent, spec, component) {
+            Ok(plan) => plan,
+            Err(error) => return Ok(Attempted::Leave(self.failed(&error))),
+        };
+        let signal = Box::pin(async move {
+            // Where nobody can stop it any more, it is not stopped.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        });
+        let mut handling = sandbox::run(plan, Some(signal), handle(component.clone(), spec.message.clone()));
+        let (inner, journal, live) = (self.inner.clone(), self.journal.clone(), self.live);
+        let storage = inner.storage.clone();
+        let keeping = journal.keep(storage.as_ref(), self.epoch);
+        let idle = journal.idle(inner.grace);
+        let mut worker_stop = inner.stop.clone();
+        tokio::pin!(keeping, idle);
+        let mut paused_until = None;
+        loop {
+            tokio::select! {
+                ended = &mut handling => return Ok(Attempted::Handled(ended.result, ended.usage)),
+                // Ends with the run only.
+                () = &mut keeping => {}
+                halt = journal.halted() => {
+                    journal.close();
+                    return Ok(Attempted::Leave(self.halted(halt)));
+                }
+                wait = &mut idle => {
+                    journal.close();
+                    return Ok(Attempted::Leave(Leaving::Waiting(wait)));
+                }
+                () = pause_over(paused_until) => {
+                    journal.close();
+                    return Ok(Attempted::Leave(Leaving::Paused));
+                }
+                _ = worker_stop.changed() => {
+                    journal.close();
+                    return Ok(Attempted::Leave(Leaving::Unfinished));
+                }
+                () = journal.has_proposals() => self.decide_proposed().await?,
+                () = live.news.notified() => {
+                    if let Some(Order::Cancel(reason)) = self.take_messages().await? {
+                        // Whatever is under way is recorded as cancelled where it is dropped.
+                        let _ = stop.send(());
+                        handling.await;
+                        return Ok(Attempted::Leave(self.cancelled(reason)));
+                    }
+                    paused_until = self.paused.then(|| tokio::time::Instant::now() + inner.grace);
+                }
+            }
+        }
+    }
+
+    fn plan(&self, agent: &Agent, spec: &Spec, component: &Component) -> Result<Plan, CallError> {
+        let of = &agent.inner;
+        let folders = Agent::folders(spec).map_err(|error| CallError::Internal { message: error.to_string() })?;
+        let add = |grants: casemate_policy::Grants, folder: Folder| grants.folder(folder);
+        let reach = folders.into_iter().try_fold(of.grants.clone(), add);
+        let reach = reach.map_err(|error| CallError::Internal { message: error.to_string() })?;
+        let imports = call::bound(component, of.imports.as_ref())?;
+        call::check_tools(&of.tools, &imports, &reach)?;
+        let gate = of.gate.clone().unwrap_or_else(|| self.inner.engine.gate().clone());
+        let deltas = self.live.deltas.clone();
+        let tree = Tree::new(gate, of.principal.clone(), Some(of.budget.clone()))
+            .recorded(self.journal.clone())
+            // Whether anybody listens is not its concern.
+            .heard_by(Arc::new(move |delta| drop(deltas.send(delta))));
+        let scope = Scope::outermost(tree, reach, of.tools.clone(), of.models.clone(), imports);
+        let output = Output::new(&of.limits, Sink::Capture);
+        Ok(Plan { component: component.clone(), scope, limits: of.limits, output, hold: Some(self.hold.clone()) })
+    }
+
+    /// Takes what others sent, in order.
+    async fn take_messages(&mut self) -> Result<Option<Order>, ExecuteError> {
+        let mut order = None;
+        loop {
+            let messages = self.inner.storage.inbox(self.id, self.consumed, PAGE).await?;
+            let more = messages.len() == PAGE;
+            for InboxMessage { number, text } in messages {
+                // What cannot be read is of a later version, which would have to say so before.
+                if let Ok(message) = serde_json::from_str(&text) {
+                    order = self.take(message).await?.or(order);
+                }
+                self.consumed = number;
+                self.journal.consumed(number);
+            }
+            if !more {
+                return Ok(order);
+            }
+        }
+    }
+
+    async fn take(&mut self, message: Message) -> Result<Option<Order>, ExecuteError> {
+        match message {
+            Message::Input { content } => self.journal.add_input(&content),
+            Message::Pause => self.pause(),
+            Message::Resume => self.resume(),
+            Message::Cancel { reason } => return Ok(Some(Order::Cancel(reason))),
+            Message::Decided { approval } => self.look_at(approval).await?,
+            Message::Settle { effect, settlement, by } => {
+                let settled = EventKind::Settled { id: effect, settlement: settlement.clone(), by };
+                self.journal.record(settled, Trace::default());
+                self.journal.settle(effect, settlement);
+            }
+        }
+        Ok(None)
+    }
+
+    fn pause(&mut self) {
+        if !std::mem::replace(&mut self.paused, true) {
+            self.hold.on();
+            self.journal.record(EventKind::Paused {}, Trace::default());
+            self.journal.set_state(self.detail().state(RunStatus::Paused));
+        }
+    }
+
+    fn resume(&mut self) {
+        if std::mem::replace(&mut self.paused, false) {
+            let resumed = EventKind::Resumed { after: Interruption::Pause, duration: Duration::ZERO, versions: None };
+            self.journal.record(resumed, Trace::default());
+            self.journal.set_state(self.detail().state(RunStatus::Running));
+            self.hold.off();
+        }
+    }
+
+    fn cancelled(&self, reason: String) -> Leaving {
+        self.journal.record(EventKind::Cancelled { reason: reason.clone() }, Trace::default());
+        let failure = RunFailure { kind: ErrorKind::Cancelled, message: reason };
+        Leaving::Finished(RunStatus::Cancelled, Detail { failure: Some(failure), ..self.detail() })
+    }
+
+    fn failed(&self, error: &CallError) -> Leaving {
+        self.failure(error.kind(), error.to_string())
+    }
+
+    fn failure(&self, kind: ErrorKind, message: String) -> Leaving {
+        self.journal.record(EventKind::Failed { kind, message: message.clone() }, Trace::default());
+        let failure = RunFailure { kind, message };
+        Leaving::Finished(RunStatus::Failed, Detail { failure: Some(failure), ..self.detail() })
+    }
+
+    fn diverged(&self, position: u64, recorded: Option<String>, attempted: Option<String>) -> Leaving {
+        let message = divergence(position, recorded.as_deref(), attempted.as_deref());
+        self.journal.record(EventKind::Diverged { position, recorded, attempted }, Trace::default());
+        let failure = RunFailure { kind: ErrorKind::Internal, message };
+        Leaving::Finished(RunStatus::Diverged, Detail { failure: Some(failure), ..self.detail() })
+    }
+
+    /// What becomes of a run whose handler came to an end.
+    fn finished(&self, handled: Handled) -> Leaving {
+        if let Some((position, recorded)) = self.journal.left_over() {
+            let attempted = match &handled {
+                Ok(_) => None,
+                Err(error) => Some(error.to_string()),
+            };
+            return self.diverged(position, Some(recorded), attempted);
+        }
+        let response = match handled {
+            Ok(Ok(response)) => response,
+            Ok(Err(message)) => return self.failure(ErrorKind::ToolError, message),
+            Err(error) => return self.failed(&error),
+        };
+        let said = self.journal.output();
+        let output = if said.is_empty() { response.output } else { said };
+        let (files, usage) = (self.journal.files(), self.journal.usage());
+        self.journal.record(EventKind::Complete { output: output.clone(), files, usage }, Trace::default());
+        Leaving::Finished(RunStatus::Completed, Detail { output: Some(output), ..self.detail() })
+    }
+
+    fn halted(&mut self, halt: Halt) -> Leaving {
+        match halt {
+            Halt::Fenced | Halt::WentBack | Halt::UsedUp => Leaving::Lost,
+            Halt::Storage(error) => {
+                tracing::error!(run = %self.id, %error, "the journal cannot be kept: the run stops here");
+                Leaving::Lost
+            }
+            Halt::Diverged { position, recorded, attempted } => {
+                self.journal.reopen();
+                self.diverged(position, recorded, attempted)
+            }
+            Halt::Failed(reason) => {
+                self.journal.reopen();
+                self.failure(ErrorKind::ToolError, reason)
+            }
+        }
+    }
+
+    /// Goes through the past anew, after the host failed.
+    async fn start_over(&mut self, spec: &Spec) -> Result<(), ExecuteError> {
+        let kept = self.journal.keep_all(self.inner.storage.as_ref(), self.epoch).await;
+        if kept.is_err() {
+            return Ok(());
+        }
+        let past = self.inner.past(self.id).await?;
+        let setting = spec.setting(self.id);
+        self.journal = Journal::new(setting, self.inner.clock.clone(), Mode::Live, past, spec.seed());
+        Ok(())
+    }
+
+    fn detail(&self) -> Detail {
+        Detail { usage: self.journal.usage(), ..Detail::default() }
+    }
+
+    /// Gives the run back.
+    async fn leave(&mut self, leaving: Leaving) -> Result<(), ExecuteError> {
+        let state = match leaving {
+            Leaving::Lost => return Ok(()),
+            Leaving::Unfinished => None,
+            Leaving::Finished(status, detail) => Some(detail.state(status)),
+            Leaving::Paused => Some(self.detail().state(RunStatus::Paused)),
+            Leaving::Waiting(Wait { on, wake_at, .. }) => {
+                self.journal.reopen();
+                self.journal.record(EventKind::Waiting { on: on.clone() }, Trace::default());
+                let state = self.detail().state(RunStatus::Waiting);
+                Some(RunState { waiting_on: Some(on), wake_at, ..state })
+            }
+        };
+        let mut append = self.journal.last_append(self.epoch);
+        append.state = state.or(append.state);
+        self.inner.storage.release(append, self.consumed).await?;
+        Ok(())
+    }
+}
+
+enum Attempted {
+    Handled(Handled, Usage),
+    Leave(Leaving),
+}
+
+async fn pause_over(until: Option<tokio::time::Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is done in the sandbox of an agent.
+pub(super) fn handle(
+    component: Component,
+    message: casemate_host_bindings::Message,
+) -> Work<Result<handler::Response, String>> {
+    Box::new(move |store, instance| {
+        Box::pin(async move {
+            let indices = component.handler().ok_or_else(|| wasmtime::Error::msg("the component is no agent"))?;
+            let handler = indices.load(&mut *store, &instance)?;
+            let request = handler::Request { message: message.into() };
+            handler.call_handle(&mut *store, &request).await
+        })
+    })
+}
+
+/// For people: what an agent did, and what it did before.
+pub(super) fn divergence(position: u64, recorded: Option<&str>, attempted: Option<&str>) -> String {
+    let came_to_its_end = "it came to its end";
+    format!(
+        "on replay effect {position} of the agent is another one: recorded is {}, and now it is {}",
+        recorded.unwrap_or(came_to_its_end),
+        attempted.unwrap_or(came_to_its_end)
+    )
+}
+
+/// The time since a moment.
+pub(super) fn since(moment: SystemTime, now: SystemTime) -> Duration {
+    now.duration_since(moment).unwrap_or_default()
+}

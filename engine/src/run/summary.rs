@@ -1,0 +1,98 @@
+//! A run without its journal, as lists show it.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::request::Spec;
+use crate::call::ErrorKind;
+use crate::event::{RunUsage, timestamp};
+use crate::life::{RunId, RunStatus, WaitingOn};
+use crate::storage::{RunRecord, RunState};
+
+/// A run without its journal.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RunSummary {
+    /// Which run.
+    pub id: RunId,
+    /// The name of its agent.
+    pub agent: String,
+    /// Where it is in its life.
+    pub status: RunStatus,
+    /// What it waits for, where it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_on: Option<WaitingOn>,
+    /// When it was created.
+    #[serde(with = "timestamp")]
+    pub created: SystemTime,
+    /// When its state changed last.
+    #[serde(with = "timestamp")]
+    pub updated: SystemTime,
+    /// What it said, once it is finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Why it has no output, where it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<RunFailure>,
+    /// What it took, up to when it was kept last.
+    pub usage: RunUsage,
+    /// What the embedder attached.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub attachment: Value,
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+#[non_exhaustive]
+pub struct RunFailure {
+    /// What sort of end it was.
+    pub kind: ErrorKind,
+    /// Why.
+    pub message: String,
+}
+
+/// What the storage keeps of a run's state as text.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Detail {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) output: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) failure: Option<RunFailure>,
+    #[serde(default)]
+    pub(super) usage: RunUsage,
+}
+
+impl Detail {
+    fn read(text: &str) -> Self {
+        // What another version wrote beside is left out.
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    pub(super) fn state(&self, status: RunStatus) -> RunState {
+        // It is data without keys that are no text.
+        let detail = serde_json::to_string(self).unwrap_or_default();
+        RunState { status, waiting_on: None, wake_at: None, detail: detail.into() }
+    }
+}
+
+impl RunSummary {
+    pub(super) fn of(record: RunRecord) -> Self {
+        let Detail { output, failure, usage } = Detail::read(&record.state.detail);
+        let attachment = serde_json::from_str::<Spec>(&record.spec).map(|spec| spec.attachment).unwrap_or_default();
+        Self {
+            id: record.id,
+            agent: record.agent,
+            status: record.state.status,
+            waiting_on: record.state.waiting_on,
+            created: record.created,
+            updated: record.updated,
+            output,
+            failure,
+            usage,
+            attachment,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The work in the background: claims runs, keeps the lease, and has those that are executed look at their news.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, broadcast};
+use tokio::time::Instant;
+
+use super::Inner;
+use super::execute::execute;
+use crate::life::RunId;
+use crate::model::Delta;
+use crate::storage::{Claimed, Hint, Hints, StorageError, WorkerId};
+
+/// How often is looked for work where no hint comes.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How long after a hint more of them are waited for.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Runs that are queued by timers at once.
+const BATCH: usize = 500;
+
+/// A run that is being executed here.
+pub(super) struct Live {
+    /// There may be something in its inbox.
+    pub(super) news: Notify,
+    pub(super) deltas: broadcast::Sender<Delta>,
+}
+
+impl Live {
+    fn new() -> Self {
+        const KEPT: usize = 256;
+        Self { news: Notify::new(), deltas: broadcast::Sender::new(KEPT) }
+    }
+}
+
+/// Works until it is stopped.
+pub(super) async fn work(inner: Arc<Inner>) {
+    let mut hints = inner.storage.watch();
+    let mut stop = inner.stop.clone();
+    let mut renewed = Instant::now();
+    loop {
+        let next = inner.step(&mut renewed).await;
+        let wait = match next {
+            Ok(wait) => wait,
+            Err(error) => {
+                tracing::warn!(%error, "the storage of the runs fails: trying again");
+                POLL
+            }
+        };
+        tokio::select! {
+            _ = stop.changed() => return,
+            () = inner.work.notified() => {}
+            hint = hints.next() => inner.spread(hint, hints.as_mut()).await,
+            () = tokio::time::sleep(wait) => inner.tell_all(),
+        }
+    }
+}
+
+impl Inner {
+    /// One look at everything; answers when to look again.
+    async fn step(self: &Arc<Self>, renewed: &mut Instant) -> Result<Duration, StorageError> {
+        let worker = self.keep_lease(renewed).await?;
+        let due = self.storage.due(self.clock.now(), BATCH).await?;
+        loop {
+            let free = self.max_active.saturating_sub(self.live().len());
+            if free == 0 {
+                break;
+            }
+            let claimed = self.storage.claim(worker, None, free.min(BATCH)).await?;
+            let more = claimed.len() == free.min(BATCH);
+            for run in claimed {
+                self.begin(run);
+            }
+            if !more {
+                break;
+            }
+        }
+        if due.queued == BATCH {
+            return Ok(Duration::ZERO);
+        }
+        let next = due.next.and_then(|next| next.duration_since(self.clock.now()).ok());
+        Ok(next.map_or(POLL, |next| next.clamp(Duration::from_millis(1), POLL)))
+    }
+
+    async fn keep_lease(self: &Arc<Self>, renewed: &mut Instant) -> Result<WorkerId, StorageError> {
+        let known = *self.worker();
+        if let Some(worker) = known {
+            if renewed.elapsed() < self.lease / 3 {
+                return Ok(worker);
+            }
+            if self.storage.renew(worker, self.lease).await? {
+                *renewed = Instant::now();
+                return Ok(worker);
+            }
+            tracing::warn!("the lease of this worker is over: it gives up its runs");
+        }
+        let worker = self.storage.register(self.lease).await?;
+        *renewed = Instant::now();
+        *self.worker() = Some(worker);
+        Ok(worker)
+    }
+
+    fn worker(&self) -> std::sync::MutexGuard<'_, Option<WorkerId>> {
+        self.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Has others take over at once what this worker did not give back.
+    pub(super) async fn give_up_lease(&self) {
+        let worker = self.worker().take();
+        if let Some(worker) = worker {
+            // It is over by itself in a while.
+            let _ = self.storage.renew(worker, Duration::ZERO).await;
+        }
+    }
+
+    fn begin(self: &Arc<Self>, claimed: Claimed) {
+        let (id, live) = (claimed.record.id, Arc::new(Live::new()));
+        self.live().insert(id, live.clone());
+        let inner = self.clone();
+        tokio::spawn(async move {
+            // Also where it panics, its place is free again.
+            let _place = LivePlace { inner: inner.clone(), id, live: live.clone() };
+            execute(&inner, claimed, &live).await;
+        });
+    }
+
+    /// Tells those of whom the hints speak; several hints at once are taken as one.
+    async fn spread(&self, first: Hint, hints: &mut dyn Hints) {
+        self.tell(first);
+        let gathered = tokio::time::sleep(GATHER);
+        tokio::pin!(gathered);
+        loop {
+            tokio::select! {
+                () = &mut gathered => return,
+                hint = hints.next() => self.tell(hint),
+            }
+        }
+    }
+
+    fn tell(&self, hint: Hint) {
+        match hint {
+            Hint::Run(id) => {
+                if let Some(live) = self.live().get(&id) {
+                    live.news.notify_one();
+                }
+            }
+            Hint::Anything => self.tell_all(),
+        }
+    }
+
+    fn tell_all(&self) {
+        for live in self.live().values() {
+            live.news.notify_one();
+        }
+    }
+}
+
+/// The place of a run among those that are executed.
+struct LivePlace {
+    inner: Arc<Inner>,
+    id: RunId,
+    live: Arc<Live>,
+}
+
+impl Drop for LivePlace {
+    fn drop(&mut self) {
+        let mut live = self.inner.live();
+        if live.get(&self.id).is_some_and(|live| Arc::ptr_eq(live, &self.live)) {
+            live.remove(&self.id);
+        }
+        drop(live);
+        self.inner.drained.notify_waiters();
+        self.inner.work.notify_one();
+    }
+}
