@@ -20,6 +20,7 @@ use crate::driver::Signal;
 use crate::gate::{Budget, Gate, Invocation, Scope, Tree};
 use crate::host::{Host, Output, Refused, Sink, Stream};
 use crate::limits::Limits;
+use crate::model::{Delta, Listener, Models};
 use crate::sandbox::{self, Ended, Plan, Work};
 use crate::tool::{OwnNames, Tool, Toolset};
 
@@ -43,6 +44,8 @@ struct Settings {
     narrowed: Option<Grants>,
     gate: Option<Gate>,
     tools: Toolset,
+    models: Models,
+    listener: Option<Listener>,
     imports: Option<Imports>,
     principal: Option<Arc<Principal>>,
     budget: Option<Budget>,
@@ -64,6 +67,8 @@ impl Call {
             narrowed: None,
             gate: None,
             tools: Toolset::new(),
+            models: Models::new(),
+            listener: None,
             imports: None,
             principal: None,
             budget: None,
@@ -93,13 +98,26 @@ impl Call {
         self
     }
 
+    /// The models that the component knows. It may ask those that [`grants`](Self::grants) list.
+    pub fn models(mut self, models: Models) -> Self {
+        self.settings.models = models;
+        self
+    }
+
+    /// Hands what models say to `callback` as it comes, of this component and all that it calls. It is called where the
+    /// models work: hand pieces on, and do not block. A panic in it changes nothing.
+    pub fn on_delta(mut self, callback: impl Fn(Delta) + Send + Sync + 'static) -> Self {
+        self.settings.listener = Some(Arc::new(callback));
+        self
+    }
+
     /// What serves the functions that the component imports.
     pub fn imports(mut self, imports: Imports) -> Self {
         self.settings.imports = Some(imports);
         self
     }
 
-    /// The Gate through which its tools are called; by default that of the engine.
+    /// The Gate through which its tools are called and its models asked; by default that of the engine.
     pub fn gate(mut self, gate: &Gate) -> Self {
         self.settings.gate = Some(gate.clone());
         self
@@ -111,7 +129,7 @@ impl Call {
         self
     }
 
-    /// How much it may do through tools, and all that it calls together.
+    /// How much it may do through tools and models, and all that it calls together.
     pub fn budget(mut self, budget: Budget) -> Self {
         self.settings.budget = Some(budget);
         self
@@ -191,20 +209,14 @@ impl Call {
     fn plan(self) -> Result<(Plan, Option<Signal>), CallError> {
         let settings = *self.settings;
         let imports = bound(&settings.component, settings.imports.as_ref())?;
-        let tools = || settings.tools.tools().map(|(_, tool)| tool).chain(imports.iter());
-        tools().try_for_each(|tool| tool.narrows(&settings.grants))?;
-        if !imports.is_empty() {
-            // Each of the two is sound in itself.
-            let mut own_names = OwnNames::default();
-            tools().try_for_each(|tool| own_names.add(tool))?;
-        }
+        check_tools(&settings.tools, &imports, &settings.grants)?;
         let reach = match settings.narrowed {
             Some(grants) => settings.grants.narrow(grants)?,
             None => settings.grants,
         };
         let gate = settings.gate.unwrap_or_else(|| settings.component.engine().gate().clone());
-        let tree = Tree::new(gate, settings.principal, settings.budget);
-        let scope = Scope::outermost(tree, reach, settings.tools, imports);
+        let tree = Tree::new(gate, settings.principal, settings.budget).heard_by(settings.listener);
+        let scope = Scope::outermost(tree, reach, settings.tools, imports).knowing(settings.models);
         let output = Output::new(&settings.limits, settings.sink);
         let plan = Plan { component: settings.component, scope, limits: settings.limits, output, hold: None };
         Ok((plan, settings.cancel))
@@ -217,6 +229,18 @@ impl Call {
         let (plan, cancel) = self.plan()?;
         Ok(Running::new(signature, plan, cancel, work))
     }
+}
+
+/// Whether no tool reaches more than its caller, and all have names of their own.
+pub(crate) fn check_tools(tools: &Toolset, imports: &[Tool], grants: &Grants) -> Result<(), CallError> {
+    let all = || tools.tools().map(|(_, tool)| tool).chain(imports);
+    all().try_for_each(|tool| tool.narrows(grants))?;
+    if !imports.is_empty() {
+        // Each of the two is sound in itself.
+        let mut own_names = OwnNames::default();
+        all().try_for_each(|tool| own_names.add(tool))?;
+    }
+    Ok(())
 }
 
 /// The admitted call of a component's export: its sandbox is made when it is polled.

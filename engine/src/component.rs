@@ -12,6 +12,7 @@ mod tool;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use casemate_host_bindings::agent::handler;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wasmtime::component::{self as wasm, ComponentExportIndex, InstancePre};
@@ -164,6 +165,11 @@ impl Component {
 
     pub(crate) fn demand(&self) -> Demand {
         self.inner.demand
+    }
+
+    /// Where its handler is, where it is an agent.
+    pub(crate) fn handler(&self) -> Option<handler::GuestIndices> {
+        handler::GuestIndices::new(self.instance_pre().ok()?).ok()
     }
 
     /// Whether it could use a folder if it had one.

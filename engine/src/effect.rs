@@ -1,5 +1,6 @@
 //! What guest code attempts, and what becomes of it, as plain data.
 
+mod chat;
 #[cfg(feature = "http")]
 mod fetch;
 
@@ -16,6 +17,7 @@ use crate::json::text_len;
 use crate::limits::LimitExceeded;
 use crate::tool::Tool;
 
+pub(crate) use chat::{Chat, Conversation};
 #[cfg(feature = "http")]
 pub(crate) use fetch::{Fetch, SecretUse};
 

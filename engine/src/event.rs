@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use casemate_host_bindings::Message;
+use casemate_host_bindings::{Message, StopReason, TokenUsage};
 use casemate_policy::{AddressClass, RequestLine, Rule, ToolSource};
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
@@ -49,13 +49,15 @@ pub enum Subject {
     Host(String),
     /// A secret, by its name.
     Secret(String),
+    /// A model, by the name it is granted under; the name that was asked for where there is none.
+    Model(String),
 }
 
 impl Subject {
     /// Its name, of whatever sort it is.
     pub fn name(&self) -> &str {
         match self {
-            Self::Tool(name) | Self::Host(name) | Self::Secret(name) => name,
+            Self::Tool(name) | Self::Host(name) | Self::Secret(name) | Self::Model(name) => name,
         }
     }
 }
@@ -67,6 +69,7 @@ impl fmt::Display for Subject {
             Self::Tool(name) => write!(f, "tool `{name}`"),
             Self::Host(name) => write!(f, "host `{name}`"),
             Self::Secret(name) => write!(f, "secret `{name}`"),
+            Self::Model(name) => write!(f, "model `{name}`"),
         }
     }
 }
@@ -231,6 +234,46 @@ pub enum EventKind {
         /// The rules that allowed it.
         rules: Vec<Rule>,
     },
+    /// A chat was admitted, and the model is asked.
+    Chat {
+        /// Which effect.
+        id: u64,
+        /// The model, by the name it is granted under.
+        model: String,
+        /// How many of the first messages are those of the last such event of the outermost sandbox in this tree of
+        /// calls, and are not told again; 0 for all other sandboxes.
+        kept: u64,
+        /// The messages after these.
+        messages: Vec<Message>,
+        /// The names of the tools that the model may ask for.
+        tools: Vec<String>,
+        /// The id of the principal on whose behalf.
+        principal: String,
+        /// How deep in its tree of calls, from 1.
+        depth: u32,
+        /// The version of the policy that allowed it, where there is one.
+        policy: Option<String>,
+        /// The rules that allowed it.
+        rules: Vec<Rule>,
+    },
+    /// A model answered.
+    ChatResult {
+        /// Which effect.
+        id: u64,
+        /// The model, by the name it is granted under.
+        model: String,
+        /// The model, by its provider's name.
+        answered_by: String,
+        /// What it answered.
+        message: Message,
+        /// Why it ends there.
+        stop_reason: StopReason,
+        /// What it took.
+        usage: TokenUsage,
+        /// How long it took, in microseconds.
+        #[serde(rename = "duration_us", with = "micros")]
+        duration: Duration,
+    },
     /// An effect has no result: it failed, a limit or budget was reached, or it was stopped.
     Error {
         /// Which effect.
@@ -379,6 +422,25 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Whether a run has no further events.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Complete { .. } | Self::Failed { .. } | Self::Cancelled { .. } | Self::Diverged { .. })
+    }
+
+    /// Whether it tells of the life of a run, and not of what its agent did.
+    pub(crate) fn is_of_life(&self) -> bool {
+        self.is_last()
+            || matches!(
+                self,
+                Self::Created { .. }
+                    | Self::Resumed { .. }
+                    | Self::Paused {}
+                    | Self::Waiting { .. }
+                    | Self::InDoubt { .. }
+                    | Self::Settled { .. }
+            )
+    }
+
     /// The effect that it belongs to, where it belongs to one.
     pub fn effect(&self) -> Option<u64> {
         match self {
@@ -391,6 +453,8 @@ impl EventKind {
             | Self::Fetch { id, .. }
             | Self::Fetched { id, .. }
             | Self::SecretUsed { id, .. }
+            | Self::Chat { id, .. }
+            | Self::ChatResult { id, .. }
             | Self::Error { id, .. }
             | Self::ToolsListed { id, .. }
             | Self::InputRequired { id, .. }

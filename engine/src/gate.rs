@@ -10,6 +10,7 @@
 mod admit;
 mod approval;
 mod budget;
+mod chat;
 #[cfg(feature = "http")]
 mod egress;
 #[cfg(feature = "http")]

@@ -6,6 +6,7 @@ mod files;
 mod http;
 pub(crate) mod imports;
 mod meter;
+mod model;
 mod network;
 mod output;
 mod random;

@@ -28,6 +28,7 @@ use crate::effect::Outcome;
 use crate::event::{Event, EventKind, RunUsage, Settlement};
 use crate::gate::{Answer, ApprovalId, Given};
 use crate::life::RunId;
+use crate::limits::Usage;
 use crate::storage::{NewApproval, RunState};
 
 pub use entry::UnreadableEntry;
@@ -403,10 +404,28 @@ impl Journal {
         self.state().closed = true;
     }
 
+    /// From now on things are recorded again: of the run, since its sandbox is gone.
+    pub(crate) fn reopen(&self) {
+        self.state().closed = false;
+    }
+
+    /// Counts what a sandbox took.
+    pub(crate) fn took(&self, usage: &Usage) {
+        let mut state = self.state();
+        state.usage.fuel = usage.fuel.unwrap_or_default();
+        let active = u64::try_from(usage.wall_time.as_millis()).unwrap_or(u64::MAX);
+        state.usage.active_ms = state.usage.active_ms.saturating_add(active);
+    }
+
     /// What the agent did and did not do again, where it came to its end.
     pub(crate) fn left_over(&self) -> Option<(u64, String)> {
         let state = self.state();
         state.past.effects.iter().next().map(|(position, effect)| (*position, effect.deed.to_string()))
+    }
+
+    /// How many of the agent's own effects there were.
+    pub(crate) fn gone_through(&self) -> u64 {
+        self.state().last_position
     }
 
     pub(crate) fn usage(&self) -> RunUsage {

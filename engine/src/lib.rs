@@ -54,6 +54,7 @@ mod cache;
 mod call;
 mod clock;
 mod component;
+mod document;
 mod driver;
 mod effect;
 #[cfg(feature = "http")]
@@ -66,7 +67,9 @@ mod journal;
 mod json;
 mod life;
 mod limits;
+mod model;
 mod perform;
+mod run;
 mod sandbox;
 #[cfg(feature = "http")]
 mod secret;
@@ -103,7 +106,16 @@ pub use life::{RunId, RunStatus, WaitingOn};
 pub use limits::HttpLimits;
 pub use limits::{InvalidLimit, LimitExceeded, LimitKind, Limits, LimitsBuilder, OnExcess, Usage};
 
+pub use journal::UnreadableEntry;
 pub use json::ArgumentsHash;
+pub use model::{
+    ChatContext, ChatFuture, Delta, DeltaPart, Deltas, Model, ModelError, Models, ModelsError, PlaygroundModel,
+    ScriptError, ScriptedModel, tool_input,
+};
+pub use run::{
+    Agent, Approval, DecideError, EventsError, FindAgent, ForkError, ReplayError, Replayed, Run, RunError, RunEvents,
+    RunFailure, RunRequest, RunSummary, Runs, RunsBuilder, StartError,
+};
 #[cfg(feature = "keyring")]
 pub use secret::KeyringSecret;
 #[cfg(feature = "http")]
@@ -115,11 +127,15 @@ pub use secret::{
 pub use tool::http::{Declaration, DeclarationError, HttpTool, HttpToolError, OpenApiTools};
 pub use tool::{Tool, Toolset, ToolsetError, Widening};
 
-pub use casemate_host_bindings::InvalidValue;
+pub use casemate_host_bindings::{
+    ChatRequest, ChatResponse, Content, Image, InvalidValue, Message, Role, StopReason, Thought, TokenUsage, ToolCall,
+    ToolDefinition, ToolOutcome, ToolResult,
+};
 pub use casemate_policy::{
     Access, Action, AddressClass, Annotations, Decision, DocumentError, Folder, GrantError, Grants, HostGrant,
-    HostName, HostPattern, Origin, Policy, Principal, PrincipalParent, Query, RequestError, RequestLine, Rule, Scheme,
-    SecretGrant, ToolFacts, ToolGrant, ToolIdentity, ToolSource, UnknownClass, Verdict, Widened, is_secret_name,
+    HostName, HostPattern, ModelGrant, Origin, Policy, Principal, PrincipalParent, Query, RequestError, RequestLine,
+    Rule, Scheme, SecretGrant, ToolFacts, ToolGrant, ToolIdentity, ToolSource, UnknownClass, Verdict, Widened,
+    is_secret_name,
 };
 #[cfg(feature = "cedar")]
 pub use casemate_policy::{

@@ -58,6 +58,12 @@ pub enum LimitKind {
     FanOut,
     /// HTTP requests in a whole tree of calls.
     Requests,
+    /// Chats with models in a whole tree of calls.
+    Chats,
+    /// Tokens of models in a whole tree of calls.
+    Tokens,
+    /// Cost of models in a whole tree of calls, in millionths of a US dollar.
+    Cost,
     /// Bytes in the body of one HTTP request.
     RequestBytes,
     /// Bytes in the body of one HTTP response, decoded.
@@ -86,6 +92,9 @@ impl fmt::Display for LimitKind {
             Self::Depth => "depth",
             Self::FanOut => "fan-out",
             Self::Requests => "requests",
+            Self::Chats => "chats",
+            Self::Tokens => "tokens",
+            Self::Cost => "cost",
             Self::RequestBytes => "request-bytes",
             Self::ResponseBytes => "response-bytes",
             Self::Connections => "connections",
@@ -121,6 +130,9 @@ impl LimitExceeded {
             LimitKind::Questions => "questions",
             LimitKind::Depth => "levels",
             LimitKind::Requests => "requests",
+            LimitKind::Chats => "chats",
+            LimitKind::Tokens => "tokens",
+            LimitKind::Cost => "millionths of a US dollar",
             LimitKind::Connections => "exchanges",
             _ => "bytes",
         }

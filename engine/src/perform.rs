@@ -1,5 +1,6 @@
 //! Does what the Gate admitted: every function here takes a permit by value.
 
+mod chat;
 #[cfg(feature = "http")]
 mod fetch;
 
@@ -10,6 +11,7 @@ use futures_util::FutureExt as _;
 use crate::effect::{Failure, Outcome, ToolCall};
 use crate::gate::Permit;
 
+pub(crate) use chat::chat;
 #[cfg(feature = "http")]
 pub(crate) use fetch::{Watched, fetch, outcome_of, reveal};
 

@@ -33,7 +33,7 @@ use crate::storage::{Cursor, Page, Prune, RunFilter, Storage, StorageError, Work
 pub use agent::Agent;
 pub use approvals::{Approval, DecideError};
 pub use handle::{EventsError, Run, RunError, RunEvents};
-pub use replay::{ForkError, Replayed, ReplayError};
+pub use replay::{ForkError, ReplayError, Replayed};
 pub use request::RunRequest;
 pub use start::StartError;
 pub use summary::{RunFailure, RunSummary};

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use crate::effect::Outcome;
 use crate::gate::Invocation;
 
-pub(crate) use toolset::OwnNames;
+pub(crate) use toolset::{OwnNames, is_name};
 pub use toolset::{Toolset, ToolsetError};
 
 /// A named function with a JSON Schema in and out.

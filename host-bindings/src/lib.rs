@@ -1,5 +1,5 @@
 //! Where component values meet plain Rust: types become [`Shape`]s, shapes become JSON Schema, and values go to JSON
-//! and back.
+//! and back. Conversations, which guests and models exchange, are plain types here.
 //!
 //! This crate may import wasmtime and nothing of Casemate's. It never touches a store: what it gets is a type or a
 //! value, what it gives is data.

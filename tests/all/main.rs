@@ -8,6 +8,7 @@
 //! | `grants` | what a guest sees of what it was granted, and the toolbox at work |
 //! | `tools` | tools of all makers, called both ways, and sets of them |
 //! | `gate` | the steps of the Gate, each where it alone says no; approvals, budgets and events |
+//! | `models` | chats: the steps of the Gate, what models and guests get wrong, budgets, and what is said on the way |
 //! | `policy` | rules in Cedar, with real guests that try to slip them |
 //! | `server` | a server on loopback that says what a test wants |
 //! | `network` | requests of guests, the secrets that are put into them, and what comes back |
@@ -49,6 +50,7 @@ mod gate;
 mod grants;
 mod http_tools;
 mod limits;
+mod models;
 mod network;
 mod pages;
 mod policy;

@@ -25,6 +25,7 @@ static ADVERSARIAL: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casema
 static ADVERSARIAL_BY_TIME: LazyLock<Component> = LazyLock::new(|| load(&BY_TIME, casemate_guests::ADVERSARIAL));
 static TOOLBOX: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::TOOLBOX));
 static CALLER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::CALLER));
+static TALKER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::TALKER));
 static LEDGER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::LEDGER));
 static WEATHER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::WEATHER));
 static FETCHER: LazyLock<Component> = LazyLock::new(|| load(&BY_FUEL, casemate_guests::FETCHER));
@@ -63,6 +64,11 @@ pub(crate) fn toolbox() -> &'static Component {
 /// The guest that calls tools.
 pub(crate) fn caller() -> &'static Component {
     &CALLER
+}
+
+/// The guest that asks models.
+pub(crate) fn talker() -> &'static Component {
+    &TALKER
 }
 
 /// The guest whose tools leave traces in a folder.

@@ -1,13 +1,14 @@
-//! Rules in Cedar, validated against what they are about: calls of tools, requests, and secrets in requests.
+//! Rules in Cedar, validated against what they are about: calls of tools, requests, secrets in requests, and chats.
 //!
 //! Cedar has no type for arbitrary JSON, so the schema is made of the tools in scope: each has an action of its own,
-//! and what can be seen of its input is the record type of that action's `context.input`. Requests and secrets have an
-//! action each, whatever the tools are.
+//! and what can be seen of its input is the record type of that action's `context.input`. Requests, secrets and
+//! chats have an action each, whatever the tools are.
 //!
 //! The published generator of such schemas, `cedar-policy-mcp-schema-generator`, is not used: it maps a number to an
 //! opaque entity or loses digits without a word, has no reason for what it leaves out, and knows no integers as strings.
 //! It also pins one patch release of Cedar's internals and brings an MCP library, where the mapping itself is a page.
 
+mod chat;
 mod check;
 mod context;
 mod lookup;
@@ -46,7 +47,8 @@ pub struct PolicySource<'a> {
     pub text: &'a str,
 }
 
-/// Rules that decide by arguments, made for the tools in scope. They decide on requests and secrets too.
+/// Rules that decide by arguments, made for the tools in scope. They decide on requests, secrets and chats
+/// too.
 ///
 /// ```
 /// use std::time::SystemTime;

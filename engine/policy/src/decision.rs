@@ -47,6 +47,14 @@ pub enum Action<'a> {
         /// What sort of address it goes to.
         address: AddressClass,
     },
+    /// Having a model answer.
+    Chat {
+        /// The model, by the name it is granted under.
+        model: &'a str,
+        /// What is known of the chat: `messages`, how many there are; `text`, of the last message of the role `user`;
+        /// `tools`, the names; and where they are said `max_output_tokens` and `temperature`.
+        input: &'a Value,
+    },
 }
 
 /// Rules that decide one effect with its arguments.

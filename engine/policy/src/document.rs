@@ -30,6 +30,8 @@ struct Document {
     #[serde(default)]
     tools: Vec<ToolEntry>,
     #[serde(default)]
+    models: Vec<ModelEntry>,
+    #[serde(default)]
     hosts: Vec<HostEntry>,
     #[serde(default)]
     secrets: Vec<SecretEntry>,
@@ -53,6 +55,13 @@ struct FolderEntry {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ToolEntry {
+    name: Spanned<String>,
+    ask: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelEntry {
     name: Spanned<String>,
     ask: Option<String>,
 }
@@ -105,6 +114,14 @@ pub(crate) fn parse(text: &str) -> Result<Grants, DocumentError> {
         }
         .map_err(|error| misplaced(text, span, &error))?;
     }
+    for model in document.models {
+        let (span, name) = (model.name.span(), model.name.into_inner());
+        grants = match model.ask {
+            Some(question) => grants.model_after_asking(name, question),
+            None => grants.model(name),
+        }
+        .map_err(|error| misplaced(text, span, &error))?;
+    }
     for host in document.hosts {
         grants = grants.host(host.grant(text)?);
     }
@@ -145,12 +162,15 @@ mod tests {
         let text = "args = ['-v']\nstdin = 'hi'\n[env]\nA = '1'\n[[folders]]\nhost = 'd'\nguest = '/d'\naccess = 'read-write'\n\
             [[tools]]\nname = 'lookup'\n[[tools]]\nname = 'refund'\nask = 'Refund?'\n\
             [[hosts]]\nurl = 'http://a.net/v1'\nmethods = ['PUT', 'GET']\naddresses = ['private']\nask = 'Send?'\n\
+            [[models]]\nname = 'fast'\n[[models]]\nname = 'slow'\nask = 'Wait?'\n\
             [[secrets]]\nname = 'KEY'\n[[secrets]]\nname = 'OTHER'\nask = 'Use?'\n";
         let expected = Grants::none()
             .folder(Folder::new("d", "/d", Access::ReadWrite).expect("folder"))
             .and_then(|grants| grants.env("A", "1"))
             .and_then(|grants| grants.tool("lookup"))
             .and_then(|grants| grants.tool_after_asking("refund", "Refund?"))
+            .and_then(|grants| grants.model("fast"))
+            .and_then(|grants| grants.model_after_asking("slow", "Wait?"))
             .and_then(|grants| grants.secret("KEY"))
             .and_then(|grants| grants.secret_after_asking("OTHER", "Use?"))
             .expect("grants")
@@ -172,7 +192,7 @@ mod tests {
             "\nfolder = []\n",
             2,
             1,
-            "unknown field `folder`, expected one of `folders`, `tools`, `hosts`, `secrets`, `env`, `args`, `stdin`",
+            "unknown field `folder`, expected one of `folders`, `tools`, `models`, `hosts`, `secrets`, `env`, `args`, `stdin`",
         );
         refused(
             "[[folders]]\nhost = 'a'\nguest = 'b'\n",
@@ -187,6 +207,8 @@ mod tests {
             "guest path `/b` is granted twice",
         );
         refused("[[tools]]\nname='a'\n[[tools]]\nname='a'\n", 4, 6, "the tool `a` is granted twice");
+        refused("[[models]]\nname=''\n", 2, 6, "the name of a model is empty");
+        refused("[[models]]\nname='a'\n[[models]]\nname='a'\n", 4, 6, "the model `a` is granted twice");
         refused(
             "[[hosts]]\nurl = 'ftp://a.net'\n",
             2,

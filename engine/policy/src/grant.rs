@@ -9,6 +9,7 @@ use crate::{Access, DocumentError, Folder, HostGrant, RequestLine, document};
 pub struct Grants {
     folders: Vec<Folder>,
     tools: Vec<ToolGrant>,
+    models: Vec<ModelGrant>,
     hosts: Vec<HostGrant>,
     secrets: Vec<SecretGrant>,
     env: Vec<(String, String)>,
@@ -17,7 +18,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// The empty table: no folder, no tool, no host, no secret, no variable, no argument, an empty standard input.
+    /// The empty table: no folder, no tool, no model, no host, no secret, no variable, no argument, an empty standard input.
     pub fn none() -> Self {
         Self::default()
     }
@@ -42,6 +43,10 @@ impl Grants {
     /// [[tools]]
     /// name = "refund"
     /// ask = "Refund this order?"   # without it nobody is asked
+    ///
+    /// [[models]]
+    /// name = "fast"
+    /// ask = "Ask the model?"
     ///
     /// [[hosts]]
     /// url = "https://*.example.com/v1"   # as `HostGrant` is written
@@ -100,6 +105,28 @@ impl Grants {
             return Err(GrantError::DuplicateTool { name: tool.name });
         }
         self.tools.push(tool);
+        Ok(self)
+    }
+
+    /// Lets the model of that name be asked. Fails when it is granted already, or when the name is empty.
+    pub fn model(self, name: impl Into<String>) -> Result<Self, GrantError> {
+        self.add_model(ModelGrant { name: name.into(), question: None })
+    }
+
+    /// Lets the model of that name be asked each time that a person says yes to `question`. Fails as
+    /// [`model`](Self::model) does.
+    pub fn model_after_asking(self, name: impl Into<String>, question: impl Into<String>) -> Result<Self, GrantError> {
+        self.add_model(ModelGrant { name: name.into(), question: Some(question.into()) })
+    }
+
+    fn add_model(mut self, model: ModelGrant) -> Result<Self, GrantError> {
+        if model.name.is_empty() {
+            return Err(GrantError::EmptyModelName);
+        }
+        if self.find_model(&model.name).is_some() {
+            return Err(GrantError::DuplicateModel { name: model.name });
+        }
+        self.models.push(model);
         Ok(self)
     }
 
@@ -171,6 +198,16 @@ impl Grants {
         self.tools.iter().find(|tool| tool.name == name)
     }
 
+    /// The granted models, in the order they were added.
+    pub fn models(&self) -> &[ModelGrant] {
+        &self.models
+    }
+
+    /// The grant of the model of that name. Names are compared byte by byte.
+    pub fn find_model(&self, name: &str) -> Option<&ModelGrant> {
+        self.models.iter().find(|model| model.name == name)
+    }
+
     /// The HTTP requests that may leave, in the order they were added.
     pub fn hosts(&self) -> &[HostGrant] {
         &self.hosts
@@ -196,8 +233,8 @@ impl Grants {
 
     /// The grants of a child that asks for `child`: those, where all of them are granted here too.
     ///
-    /// Folders are compared by their host path as it is written, and access only shrinks; a tool that is asked about
-    /// here is asked about there. Arguments and standard input are what a child is told, not what it reaches, and are
+    /// Folders are compared by their host path as it is written, and access only shrinks; a tool or model that is asked
+    /// about here is asked about there. Arguments and standard input are what a child is told, not what it reaches, and are
     /// its own.
     pub fn narrow(&self, child: Self) -> Result<Self, Widened> {
         self.check_covers(&child).map(|()| child)
@@ -214,6 +251,9 @@ impl Grants {
         }
         if let Some(tool) = child.tools.iter().find(|tool| !self.covers_tool(tool)) {
             return Err(Widened::Tool { name: tool.name.clone() });
+        }
+        if let Some(model) = child.models.iter().find(|model| !self.covers_model(model)) {
+            return Err(Widened::Model { name: model.name.clone() });
         }
         if let Some(host) = child.hosts.iter().find(|host| !self.hosts.iter().any(|own| own.covers_grant(host))) {
             return Err(Widened::Host { host: Box::new(host.clone()) });
@@ -235,6 +275,11 @@ impl Grants {
             let question = tool.question.clone().or_else(|| self.find_tool(&tool.name)?.question.clone());
             self.find_tool(&tool.name).map(|_| ToolGrant { name: tool.name.clone(), question })
         });
+        let models = other.models.iter().filter_map(|model| {
+            let own = self.find_model(&model.name)?;
+            let question = model.question.clone().or_else(|| own.question.clone());
+            Some(ModelGrant { name: model.name.clone(), question })
+        });
         let secrets = other.secrets.iter().filter_map(|secret| {
             let own = self.find_secret(&secret.name)?;
             let question = secret.question.clone().or_else(|| own.question.clone());
@@ -244,6 +289,7 @@ impl Grants {
         Self {
             folders: folders.collect(),
             tools: tools.collect(),
+            models: models.collect(),
             hosts: hosts.collect(),
             secrets: secrets.collect(),
             env: other.env.iter().filter(|variable| self.env.contains(variable)).cloned().collect(),
@@ -258,6 +304,10 @@ impl Grants {
 
     fn covers_tool(&self, child: &ToolGrant) -> bool {
         self.find_tool(&child.name).is_some_and(|own| own.question.is_none() || child.question.is_some())
+    }
+
+    fn covers_model(&self, child: &ModelGrant) -> bool {
+        self.find_model(&child.name).is_some_and(|own| own.question.is_none() || child.question.is_some())
     }
 
     fn covers_secret(&self, child: &SecretGrant) -> bool {
@@ -302,6 +352,25 @@ impl ToolGrant {
     }
 
     /// What a person is asked before each call; `None` where nobody is.
+    pub fn question(&self) -> Option<&str> {
+        self.question.as_deref()
+    }
+}
+
+/// A model that may be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ModelGrant {
+    name: String,
+    question: Option<String>,
+}
+
+impl ModelGrant {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What a person is asked before each chat; `None` where nobody is.
     pub fn question(&self) -> Option<&str> {
         self.question.as_deref()
     }
@@ -370,6 +439,12 @@ pub enum Widened {
         /// Its own name.
         name: String,
     },
+    /// A model that the parent may not ask, or not without asking a person.
+    #[error("the model `{name}` is not granted around it, or only after asking: grant it there, or leave it out")]
+    Model {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// Why a grant could not be made.
@@ -383,6 +458,15 @@ pub enum GrantError {
     #[error("the tool `{name}` is granted twice")]
     DuplicateTool {
         /// Its own name.
+        name: String,
+    },
+    /// A model without a name.
+    #[error("the name of a model is empty")]
+    EmptyModelName,
+    /// One model twice.
+    #[error("the model `{name}` is granted twice")]
+    DuplicateModel {
+        /// Its name.
         name: String,
     },
     /// Not `[METHOD,… ][SCHEME://]HOST[:PORT][/PATH][=CLASS,…]`.
@@ -468,6 +552,7 @@ mod tests {
             tools in prop::collection::btree_map(0..TOOLS.len(), any::<bool>(), 0..4),
             sites in prop::collection::vec((0..SITES.len(), any::<bool>()), 0..3),
             secrets in prop::collection::btree_map(0..2_u8, any::<bool>(), 0..3),
+            models in prop::collection::btree_map(0..2_u8, any::<bool>(), 0..3),
             env in prop::collection::btree_map(0..2_u8, 0..2_u8, 0..3),
         ) -> Grants {
             let mut all = Grants::none();
@@ -486,6 +571,10 @@ mod tests {
             for (name, asks) in secrets {
                 let name = format!("S{name}");
                 all = if asks { all.secret_after_asking(name, "?") } else { all.secret(name) }.unwrap();
+            }
+            for (name, asks) in models {
+                let name = format!("m{name}");
+                all = if asks { all.model_after_asking(name, "?") } else { all.model(name) }.unwrap();
             }
             for (name, value) in env {
                 all = all.env(&format!("V{name}"), &value.to_string()).unwrap();
@@ -521,6 +610,11 @@ mod tests {
         let child = |name: &str| Grants::none().tool(name).unwrap();
         for name in ["refund", "Refund", "r\u{435}fund", "refund "] {
             assert_eq!(parent.narrow(child(name)), Err(Widened::Tool { name: name.to_owned() }));
+        }
+        let asking = Grants::none().model_after_asking("fast", "Ask it?").unwrap();
+        for name in ["fast", "slow"] {
+            let child = Grants::none().model(name).unwrap();
+            assert_eq!(asking.narrow(child), Err(Widened::Model { name: name.to_owned() }));
         }
         let folder = |access| Grants::none().folder(Folder::new("d", "/d", access).unwrap()).unwrap();
         let widened = folder(Access::ReadOnly).narrow(folder(Access::ReadWrite)).unwrap_err();

@@ -1,7 +1,7 @@
 //! What code in a Casemate sandbox may reach, as plain data.
 //!
 //! A [`Grants`] table is *structure*: it is fixed before a sandbox exists and says which folders, variables,
-//! arguments and input the guest will find inside, and which tools, hosts and secrets it may use. The default grants nothing.
+//! arguments and input the guest will find inside, and which tools, models, hosts and secrets it may use. The default grants nothing.
 //!
 //! This crate decides and describes; it does no I/O, knows nothing of wasmtime, and never asks the clock. Whether a
 //! granted folder exists is found out by whoever opens it.
@@ -37,7 +37,7 @@ pub use cedar::{
 pub use decision::{Action, Decision, Policy, Query, Rule, Verdict};
 pub use document::DocumentError;
 pub use folder::{Access, Folder};
-pub use grant::{GrantError, Grants, SecretGrant, ToolGrant, Widened, is_secret_name};
+pub use grant::{GrantError, Grants, ModelGrant, SecretGrant, ToolGrant, Widened, is_secret_name};
 pub use host::{HostGrant, HostPattern};
 pub use principal::{Principal, PrincipalParent};
 pub use request::{HostName, Origin, RequestError, RequestLine, Scheme, canonical_path};

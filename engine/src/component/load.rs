@@ -69,6 +69,14 @@ impl Engine {
         .await
     }
 
+    /// The binary form of a component's bytes.
+    pub(crate) fn to_binary(&self, bytes: bytes::Bytes) -> Result<bytes::Bytes, LoadError> {
+        match self.binary(&bytes)? {
+            std::borrow::Cow::Borrowed(_) => Ok(bytes),
+            std::borrow::Cow::Owned(binary) => Ok(binary.into()),
+        }
+    }
+
     fn binary<'a>(&self, bytes: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, LoadError> {
         let (size, max) = (bytes.len() as u64, self.max_component_size());
         if size > max {

@@ -11,6 +11,7 @@ use crate::call::{self, CallError, ErrorKind, NotFound};
 use crate::effect::{Failure, Outcome};
 use crate::gate::{Invocation, Scope};
 use crate::limits::Limits;
+use crate::model::Models;
 use crate::tool::{KnownFrom, Provide, Tool, ToolSignature, Toolset, Widening};
 
 /// A tool in the making, of a component's export. Each call of it is a fresh sandbox, which is granted nothing unless
@@ -29,8 +30,15 @@ pub struct ComponentTool {
 /// What the sandbox of a component tool has.
 #[derive(Clone)]
 enum Means {
-    Own { grants: Arc<Grants>, tools: Toolset },
+    Own(Own),
     OfTheCaller,
+}
+
+#[derive(Clone, Default)]
+struct Own {
+    grants: Arc<Grants>,
+    tools: Toolset,
+    models: Models,
 }
 
 impl Component {
@@ -45,7 +53,7 @@ impl Component {
             component: self.clone(),
             export: export.name.clone(),
             name: export.name.clone(),
-            means: Means::Own { grants: Arc::new(Grants::none()), tools: Toolset::new() },
+            means: Means::Own(Own::default()),
             limits: Limits::default(),
             imports: None,
         })
@@ -62,22 +70,25 @@ impl ComponentTool {
     /// What its sandbox reaches. It has to be within what its caller reaches: a call with a tool that would reach more
     /// is refused before anything runs.
     pub fn grants(mut self, grants: Grants) -> Self {
-        let tools = self.own_tools();
-        self.means = Means::Own { grants: Arc::new(grants), tools };
+        self.means = Means::Own(Own { grants: Arc::new(grants), ..self.own() });
         self
     }
 
     /// The tools that its sandbox sees; it may call those that its grants list.
     pub fn tools(mut self, tools: Toolset) -> Self {
-        let grants = match self.means {
-            Means::Own { grants, .. } => grants,
-            Means::OfTheCaller => Arc::new(Grants::none()),
-        };
-        self.means = Means::Own { grants, tools };
+        self.means = Means::Own(Own { tools, ..self.own() });
         self
     }
 
-    /// Lets its sandbox reach and see whatever the one that calls it does, in the place of grants and tools of its own.
+    /// The models that its sandbox knows; it may ask those that its grants list. Grants and rules go by names, so one
+    /// name is best one model in a whole tree of calls.
+    pub fn models(mut self, models: Models) -> Self {
+        self.means = Means::Own(Own { models, ..self.own() });
+        self
+    }
+
+    /// Lets its sandbox reach, see and know whatever the one that calls it does, in the place of grants, tools and models
+    /// of its own.
     pub fn inheriting(mut self) -> Self {
         self.means = Means::OfTheCaller;
         self
@@ -95,10 +106,11 @@ impl ComponentTool {
         self
     }
 
-    fn own_tools(&self) -> Toolset {
+    /// What it has of its own, and not of whoever calls it.
+    fn own(&self) -> Own {
         match &self.means {
-            Means::Own { tools, .. } => tools.clone(),
-            Means::OfTheCaller => Toolset::new(),
+            Means::Own(own) => own.clone(),
+            Means::OfTheCaller => Own::default(),
         }
     }
 
@@ -147,7 +159,7 @@ impl Provide for ComponentTool {
 
     fn narrows(&self, caller: &Grants) -> Result<(), Widening> {
         let grants = match &self.means {
-            Means::Own { grants, .. } => grants,
+            Means::Own(own) => &own.grants,
             Means::OfTheCaller => caller,
         };
         caller.check_covers(grants).map_err(|widened| Widening { tool: self.name.clone(), widened })?;
@@ -155,7 +167,7 @@ impl Provide for ComponentTool {
     }
 
     fn brings(&self) -> Vec<Tool> {
-        let tools = self.own_tools();
+        let Own { tools, .. } = self.own();
         let tools = tools.tools().map(|(_, tool)| tool);
         tools.chain(self.imports.iter().flat_map(Imports::tools)).cloned().collect()
     }
@@ -164,8 +176,13 @@ impl Provide for ComponentTool {
 impl ComponentTool {
     fn scope(&self, caller: &Scope, imports: Arc<[Tool]>) -> Scope {
         match &self.means {
-            Means::Own { grants, tools } => caller.child(grants.clone(), tools.clone(), imports),
-            Means::OfTheCaller => caller.child(caller.reach().clone(), caller.tools().clone(), imports),
+            Means::Own(Own { grants, tools, models }) => {
+                caller.child(grants.clone(), tools.clone(), imports).knowing(models.clone())
+            }
+            Means::OfTheCaller => {
+                let child = caller.child(caller.reach().clone(), caller.tools().clone(), imports);
+                child.knowing(caller.models().clone())
+            }
         }
     }
 }

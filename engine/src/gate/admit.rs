@@ -45,7 +45,7 @@ impl Scope {
     }
 
     /// [`admit`](Self::admit), from where it came to before.
-    async fn admit_from<E: Effect>(
+    pub(super) async fn admit_from<E: Effect>(
         &self,
         numbered: Numbered<E>,
         past: Option<Box<PastEffect>>,

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use casemate_host_bindings::TokenUsage;
 use serde_json::Value;
 
 use crate::effect::Outcome;
 use crate::json::text_len;
 use crate::limits::{LimitExceeded, LimitKind};
 
-/// How much a call and everything that it calls may do through tools, together.
+/// How much a call and everything that it calls may do through tools and models, together.
 ///
 /// ```
 /// use casemate::Budget;
@@ -25,11 +26,15 @@ pub struct Budget {
     bytes_out: u64,
     questions: u64,
     requests: u64,
+    chats: u64,
+    tokens: u64,
+    cost: u64,
     depth: u32,
     fan_out: u32,
 }
 
-/// 10,000 calls, 256 MiB in and 256 MiB out, 100 questions, 10,000 HTTP requests, 8 levels, 256 calls at once.
+/// 10,000 calls, 256 MiB in and 256 MiB out, 100 questions, 10,000 HTTP requests, 1,000 chats of 10 million tokens and
+/// 10 US dollars in all, 8 levels, 256 calls at once.
 impl Default for Budget {
     fn default() -> Self {
         Self {
@@ -39,6 +44,9 @@ impl Default for Budget {
             bytes_out: 256 << 20,
             questions: 100,
             requests: 10_000,
+            chats: 1_000,
+            tokens: 10_000_000,
+            cost: 10_000_000,
             depth: 8,
             fan_out: 256,
         }
@@ -85,6 +93,28 @@ impl Budget {
         self
     }
 
+    /// How often models may be asked; default 1,000.
+    pub fn chats(mut self, count: u64) -> Self {
+        self.chats = count;
+        self
+    }
+
+    /// Tokens of models, of conversations and answers together, as the models count them; default 10 million.
+    ///
+    /// What a chat takes is known when it has ended. So the last one may go beyond, with all that were under way at
+    /// its time; the next is refused.
+    pub fn tokens(mut self, count: u64) -> Self {
+        self.tokens = count;
+        self
+    }
+
+    /// What models may cost, in millionths of a US dollar, as far as they say; default 10 dollars. The last chat may go
+    /// beyond, as with [`tokens`](Self::tokens).
+    pub fn cost(mut self, micro_dollars: u64) -> Self {
+        self.cost = micro_dollars;
+        self
+    }
+
     /// How deep tools may call tools, at most [`DEEPEST`](Self::DEEPEST); default 8. With 0 nothing can be called.
     pub fn depth(mut self, levels: u32) -> Self {
         self.depth = levels.min(Self::DEEPEST);
@@ -95,6 +125,11 @@ impl Budget {
     pub fn fan_out(mut self, calls: u32) -> Self {
         self.fan_out = calls;
         self
+    }
+
+    /// What an agent is told of it: chats, tokens, and cost in millionths of a US dollar.
+    pub(crate) fn told(&self) -> (u32, u64, u64) {
+        (u32::try_from(self.chats).unwrap_or(u32::MAX), self.tokens, self.cost)
     }
 
     pub(crate) fn max_fan_out(&self) -> u32 {
@@ -114,6 +149,9 @@ pub(crate) struct Account {
     questions: AtomicU64,
     #[cfg(feature = "http")]
     requests: AtomicU64,
+    chats: AtomicU64,
+    tokens: AtomicU64,
+    cost: AtomicU64,
 }
 
 impl Account {
@@ -155,6 +193,26 @@ impl Account {
         take(LimitKind::Requests, &self.requests, 1, self.budget.requests)
     }
 
+    /// Whether another chat would be within the budget now: of what it takes only that there is something left.
+    pub(crate) fn check_chat(&self) -> Result<(), LimitExceeded> {
+        within(LimitKind::Chats, &self.chats, 1, self.budget.chats)?;
+        left(LimitKind::Tokens, &self.tokens, self.budget.tokens)?;
+        left(LimitKind::Cost, &self.cost, self.budget.cost)
+    }
+
+    /// Spends a chat; others may have spent since [`check_chat`](Self::check_chat).
+    pub(crate) fn spend_chat(&self) -> Result<(), LimitExceeded> {
+        left(LimitKind::Tokens, &self.tokens, self.budget.tokens)?;
+        left(LimitKind::Cost, &self.cost, self.budget.cost)?;
+        take(LimitKind::Chats, &self.chats, 1, self.budget.chats)
+    }
+
+    /// Spends what a chat took, even where that is more than was left.
+    pub(crate) fn spend_tokens(&self, usage: &TokenUsage) {
+        add(&self.tokens, usage.input_tokens.saturating_add(usage.output_tokens));
+        add(&self.cost, usage.cost.unwrap_or_default());
+    }
+
     /// Spends the bytes of an input, whatever becomes of it.
     pub(crate) fn spend_input(&self, bytes: u64) -> Result<(), LimitExceeded> {
         take(LimitKind::BytesIn, &self.bytes_in, bytes, self.budget.bytes_in)
@@ -172,18 +230,23 @@ impl Account {
 
     /// Counts a call that was made before and is not made again, as far as it was spent then.
     pub(crate) fn repeat_call(&self, tool: &str, input: &Value, outcome: &Outcome) {
-        let spent = |counter: &AtomicU64, amount: u64| counter.fetch_add(amount, Ordering::Relaxed);
-        spent(&self.bytes_in, text_len(input));
+        add(&self.bytes_in, text_len(input));
         if let Outcome::Denied(_) | Outcome::NotFound(_) = outcome {
             return;
         }
-        spent(&self.calls, 1);
+        add(&self.calls, 1);
         if let Some(counter) = self.calls_of.get(tool) {
-            spent(counter, 1);
+            add(counter, 1);
         }
         if let Outcome::Result(value) = outcome {
-            spent(&self.bytes_out, text_len(value));
+            add(&self.bytes_out, text_len(value));
         }
+    }
+
+    /// Counts a chat that was had before and is not had again.
+    pub(crate) fn repeat_chat(&self, usage: &TokenUsage) {
+        add(&self.chats, 1);
+        self.spend_tokens(usage);
     }
 
     /// Whether a call from that depth, the outermost being 0, is not too deep.
@@ -196,6 +259,15 @@ impl Account {
 fn within(kind: LimitKind, spent: &AtomicU64, more: u64, max: u64) -> Result<(), LimitExceeded> {
     let used = spent.load(Ordering::Relaxed).saturating_add(more);
     if used > max { Err(LimitExceeded::new(kind, used, max)) } else { Ok(()) }
+}
+
+fn left(kind: LimitKind, spent: &AtomicU64, max: u64) -> Result<(), LimitExceeded> {
+    let used = spent.load(Ordering::Relaxed);
+    if used >= max { Err(LimitExceeded::new(kind, used, max)) } else { Ok(()) }
+}
+
+fn add(spent: &AtomicU64, more: u64) {
+    spent.update(Ordering::Relaxed, Ordering::Relaxed, |spent| spent.saturating_add(more));
 }
 
 fn take(kind: LimitKind, spent: &AtomicU64, more: u64, max: u64) -> Result<(), LimitExceeded> {
@@ -226,6 +298,27 @@ mod tests {
         assert_eq!(account.spend_result(10), Ok(()));
         assert_eq!(account.spend_result(1), Err(LimitExceeded::new(LimitKind::BytesOut, 11, 10)));
         assert_eq!(account.calls(), 3);
+    }
+
+    #[test]
+    fn the_last_chat_may_go_beyond() {
+        let account = Account::new(Budget::default().chats(3).tokens(10).cost(5));
+        let took = |input_tokens, cost| TokenUsage { input_tokens, output_tokens: 1, cost, ..TokenUsage::default() };
+        assert_eq!((account.check_chat(), account.spend_chat()), (Ok(()), Ok(())));
+        account.spend_tokens(&took(8, None));
+        assert_eq!(account.spend_chat(), Ok(()));
+        account.spend_tokens(&took(50, Some(4)));
+        assert_eq!(account.check_chat(), Err(LimitExceeded::new(LimitKind::Tokens, 60, 10)));
+        assert_eq!(account.spend_chat(), account.check_chat());
+        let account = Account::new(Budget::default().chats(2).cost(5));
+        assert_eq!(account.spend_chat(), Ok(()));
+        account.spend_tokens(&took(u64::MAX, Some(5)));
+        assert_eq!(account.check_chat(), Err(LimitExceeded::new(LimitKind::Tokens, u64::MAX, 10_000_000)));
+        let account = Account::new(Budget::default().chats(1).tokens(u64::MAX));
+        assert_eq!(account.spend_chat(), Ok(()));
+        assert_eq!(account.check_chat(), Err(LimitExceeded::new(LimitKind::Chats, 2, 1)));
+        account.spend_tokens(&took(1, Some(10_000_000)));
+        assert_eq!(account.spend_chat(), Err(LimitExceeded::new(LimitKind::Cost, 10_000_000, 10_000_000)));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use casemate_host_bindings::ChatResponse;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::scope::{Scope, Tree};
 use crate::call::ErrorKind;
-use crate::effect::{Effect, Outcome, ToolCall};
+use crate::effect::{Chat, Effect, Outcome, ToolCall};
 #[cfg(feature = "http")]
 use crate::effect::{Fetch, SecretUse};
 use crate::event::{EventKind, Subject};
@@ -55,6 +56,13 @@ impl Permit<SecretUse> {
     /// Turns the proof into the deed, of which only a failure is still to be recorded.
     pub(crate) fn reveal(self) -> Record {
         self.record
+    }
+}
+
+impl Permit<Chat> {
+    /// Turns the proof into the deed: whom to ask what, and where the answer goes.
+    pub(crate) fn speak(self) -> (Chat, Record) {
+        (self.effect, self.record.started())
     }
 }
 
@@ -125,6 +133,19 @@ impl Record {
         let host = self.subject.name().to_owned();
         tracing::debug!(id, host, status, received, "fetched");
         self.tree.publish(|| EventKind::Fetched { id, host, status, received, duration });
+    }
+
+    /// Records what a model answered, and spends what it took.
+    pub(crate) fn settle_chat(mut self, response: &ChatResponse) {
+        self.open = false;
+        self.tree.account().spend_tokens(&response.usage);
+        let (id, duration) = (self.id, self.started.elapsed());
+        let model = self.subject.name().to_owned();
+        tracing::debug!(id, model, usage = ?response.usage, "answered");
+        self.tree.publish(|| {
+            let ChatResponse { message, stop_reason, usage, model: answered_by } = response.clone();
+            EventKind::ChatResult { id, model, answered_by, message, stop_reason, usage, duration }
+        });
     }
 
     /// Ends without an outcome of its own: what follows is recorded elsewhere.

@@ -9,18 +9,22 @@ use super::Gate;
 use super::admit::Numbered;
 use super::budget::{Account, Budget};
 use super::permit::Record;
-use super::ticket::Ticket;
+use super::ticket::{LookedBack, Ticket};
 use crate::driver::{Excuse, Excused};
-use crate::effect::{Outcome, ToolCall};
+use crate::effect::{Conversation, Outcome, ToolCall};
 use crate::event::{EventKind, Subject};
-use crate::journal::{DeedKind, Journal, Trace};
+use crate::journal::{DeedKind, Journal, Trace, recorded_outcome};
+use crate::json::ArgumentsHash;
 use crate::limits::{LimitExceeded, LimitKind};
+use crate::model::{Listener, Models};
 use crate::tool::{Tool, Toolset};
 
 /// What one sandbox may do, and on whose behalf. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Scope {
     pub(super) inner: Arc<ScopeInner>,
+    /// The models that the sandbox knows.
+    models: Models,
 }
 
 pub(super) struct ScopeInner {
@@ -46,11 +50,28 @@ pub(crate) struct Tree {
     journal: Option<Journal>,
     /// Opened by the first effect: most calls have none.
     account: OnceLock<Box<Account>>,
+    /// What the outermost sandbox last told a model.
+    conversation: Conversation,
+    /// Who listens to models while they answer.
+    listener: Option<Listener>,
 }
 
 impl Tree {
     pub(crate) fn new(gate: Gate, principal: Option<Arc<Principal>>, budget: Option<Budget>) -> Self {
-        Self { gate, principal, budget: budget.map(Box::new), journal: None, account: OnceLock::new() }
+        Self {
+            gate,
+            principal,
+            budget: budget.map(Box::new),
+            journal: None,
+            account: OnceLock::new(),
+            conversation: Conversation::default(),
+            listener: None,
+        }
+    }
+
+    /// Has whatever models say in it heard by `listener`.
+    pub(crate) fn heard_by(self, listener: Option<Listener>) -> Self {
+        Self { listener, ..self }
     }
 
     /// Of a run.
@@ -93,6 +114,14 @@ impl Tree {
     pub(super) fn gate(&self) -> &Gate {
         &self.gate
     }
+
+    pub(crate) fn conversation(&self) -> &Conversation {
+        &self.conversation
+    }
+
+    pub(super) fn listener(&self) -> Option<Listener> {
+        self.listener.clone()
+    }
 }
 
 impl Scope {
@@ -106,7 +135,7 @@ impl Scope {
             depth: 0,
             clock: Excused::default(),
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), models: Models::new() }
     }
 
     /// The scope of a tool that is called from here.
@@ -120,7 +149,12 @@ impl Scope {
             depth: self.inner.depth + 1,
             clock: Excused::default(),
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), models: Models::new() }
+    }
+
+    /// The same, of a sandbox that knows these models.
+    pub(crate) fn knowing(self, models: Models) -> Self {
+        Self { models, ..self }
     }
 
     pub(super) fn tree(&self) -> &Arc<Tree> {
@@ -153,6 +187,10 @@ impl Scope {
 
     pub(crate) fn tools(&self) -> &Toolset {
         &self.inner.tools
+    }
+
+    pub(crate) fn models(&self) -> &Models {
+        &self.models
     }
 
     /// How many sandboxes wait for this one.
@@ -199,9 +237,10 @@ impl Scope {
     ) -> impl Future<Output = Outcome> + Send + use<> {
         let (ticket, scope, input, asked) = (self.ticket(), self.clone(), Arc::new(input), shortened(asked));
         async move {
-            let past = match ticket.recall(kind, &asked, &input).await {
-                Ok(past) => past,
-                Err(outcome) => {
+            let past = match ticket.look_back(kind, &asked, || ArgumentsHash::of(&input)).await {
+                LookedBack::Goes(past) => past,
+                LookedBack::Ended(end) => {
+                    let outcome = recorded_outcome(&end);
                     scope.account().repeat_call(found.as_ref().map_or(asked.as_str(), Tool::name), &input, &outcome);
                     return ticket.told(outcome).await;
                 }
@@ -235,8 +274,10 @@ impl Scope {
         let exceeded = Outcome::LimitExceeded(LimitExceeded::new(LimitKind::FanOut, asked as u64, max));
         async move {
             let name = "(call-all)";
-            if let Err(outcome) = ticket.recall(DeedKind::Call, name, &asked.into()).await {
-                return ticket.told(outcome).await;
+            if let LookedBack::Ended(end) =
+                ticket.look_back(DeedKind::Call, name, || ArgumentsHash::of(&asked.into())).await
+            {
+                return ticket.told(recorded_outcome(&end)).await;
             }
             let subject = Subject::Tool(name.to_owned());
             let outcome = Record::new(scope.tree().clone(), ticket.id(), subject, false).settle(exceeded);

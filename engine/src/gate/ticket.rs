@@ -1,9 +1,7 @@
 //! The number of an effect, and what a run's journal knows of it.
 
-use serde_json::Value;
-
-use crate::effect::Outcome;
-use crate::journal::{Blocked, Deed, DeedKind, PastEffect, Place, Recalled, recorded_outcome};
+use crate::journal::{Blocked, Deed, DeedKind, End, PastEffect, Place, Recalled};
+use crate::json::ArgumentsHash;
 
 /// An effect's number.
 pub(super) enum Ticket {
@@ -11,6 +9,14 @@ pub(super) enum Ticket {
     Own(Place, Blocked),
     /// Of a tool, or outside of runs.
     Passing(u64),
+}
+
+/// What a journal knows of an effect.
+pub(super) enum LookedBack {
+    /// It came to its end before.
+    Ended(Box<End>),
+    /// It goes on: from where it came to before, where it began then.
+    Goes(Option<Box<PastEffect>>),
 }
 
 impl Ticket {
@@ -22,18 +28,27 @@ impl Ticket {
         }
     }
 
+    /// What tells the effect from all others there are, and stays the same where it is performed again.
+    pub(super) fn idempotency_key(&self) -> Option<String> {
+        match self {
+            Self::Own(place, _) => Some(format!("{}/{}", place.journal().run(), place.position)),
+            Self::Passing(_) => None,
+        }
+    }
+
     /// How far it came before, or how it ended then.
-    pub(super) async fn recall(
+    pub(super) async fn look_back(
         &self,
         kind: DeedKind,
         name: &str,
-        arguments: &Value,
-    ) -> Result<Option<Box<PastEffect>>, Outcome> {
-        let Self::Own(place, _) = self else { return Ok(None) };
-        match place.journal().recall(place, Deed::new(kind, name, arguments)).await {
-            Recalled::New => Ok(None),
-            Recalled::Unfinished(past) => Ok(Some(past)),
-            Recalled::Ended(end) => Err(recorded_outcome(&end.what)),
+        hash: impl FnOnce() -> ArgumentsHash,
+    ) -> LookedBack {
+        let Self::Own(place, _) = self else { return LookedBack::Goes(None) };
+        let deed = Deed { kind, name: name.to_owned(), hash: hash() };
+        match place.journal().recall(place, deed).await {
+            Recalled::New => LookedBack::Goes(None),
+            Recalled::Unfinished(past) => LookedBack::Goes(Some(past)),
+            Recalled::Ended(end) => LookedBack::Ended(Box::new(end.what)),
         }
     }
 

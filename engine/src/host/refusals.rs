@@ -14,7 +14,7 @@ const MAX_KEPT: usize = 32;
 pub struct Refused {
     /// What the guest tried.
     pub what: RefusedAction,
-    /// On what: a path as the guest sees it, a protocol, a name, a URL, or a tool.
+    /// On what: a path as the guest sees it, a protocol, a name, a URL, a tool or a model.
     pub target: String,
     /// Why, where that is not a matter of folders or the closed network.
     pub reason: Option<String>,
@@ -53,6 +53,8 @@ pub enum RefusedAction {
     Request,
     /// Call a tool.
     Call,
+    /// Ask a model.
+    Chat,
 }
 
 impl fmt::Display for RefusedAction {
@@ -64,6 +66,7 @@ impl fmt::Display for RefusedAction {
             Self::Resolve => "resolve",
             Self::Request => "request",
             Self::Call => "call",
+            Self::Chat => "chat with",
         })
     }
 }

@@ -41,7 +41,7 @@ impl run::Host for Host {
         self.say(&question)?;
         let answer = match self.handover.run(self.scope.ask_for_input(question)).await {
             Some(Ok(input)) => Ok(input),
-            Some(Err(outcome)) => Err(super::tools::error(outcome)),
+            Some(Err(outcome)) => Err(super::tools::error_of(&outcome)),
             None => Err(Error::Cancelled),
         };
         Ok(answer)

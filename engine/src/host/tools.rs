@@ -70,31 +70,39 @@ impl Host {
                     told(outcome)
                 }))
             }
-            Err(Unreadable::NotJson(error)) => Err(Error::InvalidInput(format!("the input is not JSON: {error}"))),
-            Err(Unreadable::TooLarge) => {
-                let max = self.copy_limit as u64;
-                Err(Error::LimitExceeded(LimitExceeded::new(LimitKind::HostCallBytes, max, max).to_string()))
-            }
+            Err(error) => Err(unreadable(error, "the input", self.copy_limit)),
         };
         async move { answer?.await.unwrap_or(Err(Error::Cancelled)) }
+    }
+}
+
+/// What is told of JSON that was not read: what it was, within `limit` bytes.
+pub(super) fn unreadable(error: Unreadable, what: &str, limit: usize) -> Error {
+    match error {
+        Unreadable::NotJson(error) => Error::InvalidInput(format!("{what} is not JSON: {error}")),
+        Unreadable::TooLarge => {
+            let max = limit as u64;
+            Error::LimitExceeded(LimitExceeded::new(LimitKind::HostCallBytes, max, max).to_string())
+        }
     }
 }
 
 fn told(outcome: Outcome) -> Result<String, Error> {
     match outcome {
         Outcome::Result(value) => Ok(value.to_string()),
-        other => Err(error(other)),
+        other => Err(error_of(&other)),
     }
 }
 
-/// What a guest is told of an effect without a result.
-pub(super) fn error(outcome: Outcome) -> Error {
+/// An outcome without a result, as guests know it.
+pub(super) fn error_of(outcome: &Outcome) -> Error {
+    let text = outcome.message();
     match outcome {
-        Outcome::Denied(denial) => Error::Denied(denial.reason),
-        Outcome::NotFound(text) => Error::NotFound(text),
-        Outcome::InvalidInput(text) => Error::InvalidInput(text),
-        Outcome::LimitExceeded(limit) => Error::LimitExceeded(limit.to_string()),
-        Outcome::Failed(failure) => Error::Failed(failure.message),
-        Outcome::Cancelled | Outcome::Result(_) => Error::Cancelled,
+        Outcome::Denied(_) => Error::Denied(text),
+        Outcome::NotFound(_) => Error::NotFound(text),
+        Outcome::InvalidInput(_) => Error::InvalidInput(text),
+        Outcome::LimitExceeded(_) => Error::LimitExceeded(text),
+        Outcome::Failed(_) | Outcome::Result(_) => Error::Failed(text),
+        Outcome::Cancelled => Error::Cancelled,
     }
 }

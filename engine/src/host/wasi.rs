@@ -8,7 +8,7 @@
 //! | `wasi:cli/*` | arguments, environment and input are grants; output is counted and bounded |
 //! | `wasi:filesystem/*` | granted folders only; refusals are noted |
 //! | `wasi:sockets/*`, `wasi:http/*` | closed; attempts are noted |
-//! | `casemate:agent/tools` | each call goes through the Gate |
+//! | `casemate:agent/tools`, `casemate:agent/model` | each call and chat goes through the Gate |
 //! | `casemate:agent/run` | what is said is counted; what is asked is an effect, recorded like all others |
 
 use casemate_host_bindings::agent;
@@ -57,7 +57,7 @@ const OFFERED: &[(&str, &[&str])] = &[
 
 /// What is linked of Casemate's own contract.
 const AGENT: &str = "casemate:agent/";
-const AGENT_INTERFACES: &[&str] = &["types", "tools", "run"];
+const AGENT_INTERFACES: &[&str] = &["types", "tools", "model", "run"];
 const AGENT_VERSION: &str = "0.1.";
 
 struct Table;
@@ -86,6 +86,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     agent::types::add_to_linker::<Host, HasSelf<Host>>(l, |host| host)?;
     agent::tools::add_to_linker::<Host, HasSelf<Host>>(l, |host| host)?;
     agent::run::add_to_linker::<Host, HasSelf<Host>>(l, |host| host)?;
+    agent::model::add_to_linker::<Host, HasSelf<Host>>(l, |host| host)?;
     Ok(linker)
 }
 
@@ -148,7 +149,13 @@ mod tests {
                 assert!(added.is_err(), "{name} is not linked");
             }
         }
-        assert!(offers("casemate:agent/tools@0.1.0"));
+        for interface in AGENT_INTERFACES {
+            let name = format!("{AGENT}{interface}@0.1.0");
+            assert!(offers(&name));
+            assert!(
+                linker.root().resource(&name, wasmtime::component::ResourceType::host::<()>(), |_, _| Ok(())).is_err()
+            );
+        }
         assert!(!offers("casemate:agent/tools@0.2.0"));
         assert!(!offers("wasi:keyvalue/store@0.2.0"));
         assert!(!offers("wasi:io/streams@0.3.0"));

@@ -26,6 +26,8 @@ pub(crate) struct Past {
     pub(super) id: u64,
     pub(super) usage: RunUsage,
     pub(super) output: String,
+    /// How the run ended, if it did.
+    last: Option<EventKind>,
     /// The files that it changed.
     pub(super) files: Vec<String>,
     /// When it was created.
@@ -103,6 +105,7 @@ impl Default for Past {
             id: 0,
             usage: RunUsage::default(),
             output: String::new(),
+            last: None,
             files: Vec::new(),
             created: SystemTime::UNIX_EPOCH,
             versions: None,
@@ -153,7 +156,7 @@ impl Past {
             }
             EventKind::InDoubt { .. } => effect.in_doubt = true,
             EventKind::Settled { settlement, .. } => effect.settled = Some(settlement.clone()),
-            EventKind::ToolCall { .. } | EventKind::InputRequired { .. } => {
+            EventKind::ToolCall { .. } | EventKind::Chat { .. } | EventKind::InputRequired { .. } => {
                 effect.begun = true;
                 // Where it begins anew, what was said of it before is about another attempt.
                 (effect.in_doubt, effect.settled) = (false, None);
@@ -188,6 +191,7 @@ impl Past {
             }
             EventKind::Paused {} => self.interrupted = Interruption::Pause,
             EventKind::Waiting { .. } => self.interrupted = Interruption::Wait,
+            kind if kind.is_last() => self.last = Some(kind.clone()),
             EventKind::Output { delta } => self.output.push_str(delta),
             EventKind::Input { content } => {
                 self.inputs.push(Happening { sequence: self.sequence, at: self.at, what: content.as_str().into() })
@@ -195,6 +199,19 @@ impl Past {
             EventKind::FileEdit { path, .. } if !self.files.contains(path) => self.files.push(path.clone()),
             _ => {}
         }
+    }
+
+    /// Whether an effect of that id began and has no end.
+    pub(crate) fn is_open(&self, id: u64) -> bool {
+        let position = self.positions.get(&id);
+        position
+            .and_then(|position| self.effects.get(position))
+            .is_some_and(|effect| effect.end.is_none() && effect.id > 0)
+    }
+
+    /// How the run ended, if it did.
+    pub(crate) fn recorded_end(&self) -> Option<EventKind> {
+        self.last.clone()
     }
 
     /// How long ago its last entry was made.
@@ -226,7 +243,14 @@ impl PastEffect {
 
 /// Adds what an entry says of use.
 pub(super) fn count(usage: &mut RunUsage, kind: &EventKind) {
-    if matches!(kind, EventKind::ToolCall { .. }) {
-        usage.calls += 1;
+    match kind {
+        EventKind::ToolCall { .. } => usage.calls += 1,
+        EventKind::ChatResult { usage: took, .. } => {
+            usage.turns += 1;
+            usage.input_tokens = usage.input_tokens.saturating_add(took.input_tokens);
+            usage.output_tokens = usage.output_tokens.saturating_add(took.output_tokens);
+            usage.cost = usage.cost.saturating_add(took.cost.unwrap_or_default());
+        }
+        _ => {}
     }
 }

@@ -71,6 +71,11 @@ impl Journal {
         self.0.news.notify_waiters();
     }
 
+    /// Completes when there are answers for the storage.
+    pub(crate) async fn has_proposals(&self) {
+        self.found(|| (!self.state().asking.is_empty()).then_some(())).await;
+    }
+
     /// Answers that wait for the storage.
     pub(crate) fn proposed(&self) -> Vec<ToBeDecided> {
         std::mem::take(&mut self.state().asking)

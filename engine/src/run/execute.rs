@@ -1,7 +1,7 @@
 //! The execution of one run by its owner: from its claim until it is given back.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use casemate_host_bindings::agent::handler;
 use casemate_policy::Folder;
@@ -123,18 +123,21 @@ impl Inner {
         let lost = |message: String| CallError::Internal { message };
         let kept = self.storage.blob(spec.component).await.map_err(|error| lost(error.to_string()))?;
         let bytes = kept.ok_or_else(|| lost("the run's component is not kept any more".to_owned()))?;
-        self.engine.load_bytes(bytes).await.map_err(|error| lost(format!("the run's component cannot be loaded: {error}")))
+        self.engine
+            .load_bytes(bytes)
+            .await
+            .map_err(|error| lost(format!("the run's component cannot be loaded: {error}")))
     }
 }
 
 /// A run that this worker owns.
-struct Owned<'a> {
-    inner: &'a Arc<Inner>,
+pub(super) struct Owned<'a> {
+    pub(super) inner: &'a Arc<Inner>,
     id: RunId,
     epoch: u64,
     /// The last message that was taken.
     consumed: u64,
-    journal: Journal,
+    pub(super) journal: Journal,
     live: &'a Live,
     hold: Hold,
     paused: bool,
@@ -245,8 +248,8 @@ impl Owned<'_> {
         let tree = Tree::new(gate, of.principal.clone(), Some(of.budget.clone()))
             .recorded(self.journal.clone())
             // Whether anybody listens is not its concern.
-            .heard_by(Arc::new(move |delta| drop(deltas.send(delta))));
-        let scope = Scope::outermost(tree, reach, of.tools.clone(), of.models.clone(), imports);
+            .heard_by(Some(Arc::new(move |delta| drop(deltas.send(delta)))));
+        let scope = Scope::outermost(tree, reach, of.tools.clone(), imports).knowing(of.models.clone());
         let output = Output::new(&of.limits, Sink::Capture);
         Ok(Plan { component: component.clone(), scope, limits: of.limits, output, hold: Some(self.hold.clone()) })
     }
@@ -438,9 +441,4 @@ pub(super) fn divergence(position: u64, recorded: Option<&str>, attempted: Optio
         recorded.unwrap_or(came_to_its_end),
         attempted.unwrap_or(came_to_its_end)
     )
-}
-
-/// The time since a moment.
-pub(super) fn since(moment: SystemTime, now: SystemTime) -> Duration {
-    now.duration_since(moment).unwrap_or_default()
 }

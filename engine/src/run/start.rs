@@ -96,16 +96,12 @@ pub(super) fn first_entry(spec: &Spec, at: SystemTime) -> Entry {
 }
 
 impl Inner {
-    async fn spec(
-        &self,
-        name: &str,
-        request: RunRequest,
-    ) -> Result<(RunId, Spec), StartError> {
+    async fn spec(&self, name: &str, request: RunRequest) -> Result<(RunId, Spec), StartError> {
         let id = RunId::new();
         let now = to_micros(self.clock.now());
-        let asked = RunSummary::unborn(id, name, now, &request);
+        let asked = RunSummary::unborn(id, name, now, &request.attachment);
         let agent = self.agents.find(&asked).ok_or_else(|| StartError::UnknownAgent { name: name.to_owned() })?;
-        if !agent.inner.component.handles() {
+        if agent.inner.component.handler().is_none() {
             return Err(StartError::NoHandler { name: name.to_owned() });
         }
         let workspace = self.workspace(id, request.workspace).await?;
@@ -115,22 +111,21 @@ impl Inner {
             guest: folder.guest().to_owned(),
             writable: folder.access() == Access::ReadWrite,
         });
-        let budget = &agent.inner.budget;
+        let (turns, tokens, cost) = agent.inner.budget.told();
         let spec = Spec {
             format: Spec::FORMAT,
             agent: name.to_owned(),
             component: agent.inner.component.hash(),
             message: request.message,
-            // Of the system's randomness, as ids of this version are.
-            seed: uuid::Uuid::new_v4().to_string() + &uuid::Uuid::new_v4().to_string(),
+            seed: seed(),
             system_prompt: agent.inner.system_prompt.clone(),
             model: agent.inner.models.default_name().map(str::to_owned),
             files,
             history: request.history,
-            turns: budget.told_chats(),
-            tokens: budget.told_tokens(),
-            cost: budget.told_cost(),
-            variables: agent.inner.grants.variables().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            turns: Some(turns),
+            tokens: Some(tokens),
+            cost: Some(cost),
+            variables: agent.inner.grants.variables().to_vec(),
             workspace,
             mounts: mounts.collect(),
             forked_from: None,
@@ -208,4 +203,10 @@ impl Agent {
         });
         own.chain(mounts).collect()
     }
+}
+
+/// What nobody can guess: ids hold 74 bits of the system's randomness each.
+fn seed() -> String {
+    let [one, two, three, four] = std::array::from_fn(|_| uuid::Uuid::now_v7());
+    format!("{one}{two}{three}{four}")
 }

@@ -79,6 +79,22 @@ impl Detail {
 }
 
 impl RunSummary {
+    /// A run that is to be.
+    pub(super) fn unborn(id: RunId, agent: &str, at: SystemTime, attachment: &Value) -> Self {
+        Self {
+            id,
+            agent: agent.to_owned(),
+            status: RunStatus::Queued,
+            waiting_on: None,
+            created: at,
+            updated: at,
+            output: None,
+            failure: None,
+            usage: RunUsage::default(),
+            attachment: attachment.clone(),
+        }
+    }
+
     pub(super) fn of(record: RunRecord) -> Self {
         let Detail { output, failure, usage } = Detail::read(&record.state.detail);
         let attachment = serde_json::from_str::<Spec>(&record.spec).map(|spec| spec.attachment).unwrap_or_default();

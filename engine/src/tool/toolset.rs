@@ -115,13 +115,14 @@ impl fmt::Debug for Toolset {
 
 const LONGEST_NAME: usize = 128;
 
-/// Names that look alike are the same: no letters but those of ASCII.
 fn check_name(name: &str) -> Result<(), ToolsetError> {
+    if is_name(name) { Ok(()) } else { Err(ToolsetError::Name { name: name.to_owned() }) }
+}
+
+/// Whether a tool or a model can be called so. Names that look alike are the same: no letters but those of ASCII.
+pub(crate) fn is_name(name: &str) -> bool {
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/@#".contains(&byte);
-    if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(sound) {
-        return Err(ToolsetError::Name { name: name.to_owned() });
-    }
-    Ok(())
+    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(sound)
 }
 
 /// Why a set of tools cannot be.

@@ -34,6 +34,10 @@ pub const WEATHER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weather.was
 #[cfg(feature = "planner")]
 pub const PLANNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/planner.wasm"));
 
+/// The guest that asks models, in every way there is.
+#[cfg(feature = "talker")]
+pub const TALKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/talker.wasm"));
+
 /// The guest that knows only HTTP and its environment.
 #[cfg(feature = "fetcher")]
 pub const FETCHER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fetcher.wasm"));

@@ -1,4 +1,4 @@
-//! The context of a decision: out of a tool's input, or of a request, the parts that rules name.
+//! The context of a decision: out of the input of a call or a chat, or of a request, the parts that rules name.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -110,8 +110,8 @@ impl WantedField {
             ("depth", _) => Ok(Some(RestrictedExpression::new_long(i64::from(query.depth)))),
             // More than that many calls are as many.
             ("calls", _) => Ok(Some(RestrictedExpression::new_long(i64::try_from(query.calls).unwrap_or(i64::MAX)))),
-            (INPUT, Action::Call { input, .. }) => self.value(Some(input)),
-            (_, Action::Call { .. }) => Ok(None),
+            (INPUT, Action::Call { input, .. } | Action::Chat { input, .. }) => self.value(Some(input)),
+            (_, Action::Call { .. } | Action::Chat { .. }) => Ok(None),
             (name, Action::Fetch { request, address } | Action::Use { request, address, .. }) => {
                 self.value(request::read(name, request, address).as_ref())
             }

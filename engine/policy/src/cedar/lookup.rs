@@ -139,20 +139,19 @@ impl<'a> Lookups<'a> {
     pub(super) fn partly_unknown(&self, head: impl Fn(&[&Subject]) -> String) -> Option<PolicyProblem> {
         let (lacking, length) = self.unknown_parts().next()?;
         let having: Vec<_> = self.having().collect();
-        let least = self.unknown_parts().map(|(_, length)| length).min()?;
-        let path = |length| self.path.cut(length).to_string();
-        let only = || Some(format!("say in the head what it is about: `{}`", head(&having)));
-        let is_tool = |subject: &Subject| subject.identity().is_some();
-        Some(match lacking.identity() {
-            None => problem(PolicyFault::ToolsOnly { path: path(least) }, only()),
-            Some(_) if !having.iter().any(|subject| is_tool(subject)) => {
-                problem(PolicyFault::RequestsOnly { path: path(least) }, only())
-            }
-            Some(tool) => {
-                let fault = PolicyFault::UnknownAttribute { path: path(length), tool: Some(tool.name.clone()) };
-                problem(fault, self.ask_first(least))
-            }
-        })
+        let is_tool = |subject: &&Subject| subject.identity().is_some();
+        if let Some(tool) = lacking.identity().filter(|_| having.iter().any(is_tool)) {
+            let path = self.path.cut(length).to_string();
+            let least = self.unknown_parts().map(|(_, length)| length).min()?;
+            let fault = PolicyFault::UnknownAttribute { path, tool: Some(tool.name.clone()) };
+            return Some(problem(fault, self.ask_first(least)));
+        }
+        // What the others lack may be below what some of them have.
+        let length = self.unknown_parts().map(|(_, length)| length).max()?;
+        let mut kinds: Vec<_> = having.iter().map(|subject| subject.kind()).collect();
+        kinds.dedup();
+        let fault = PolicyFault::Only { path: self.path.cut(length).to_string(), having: kinds };
+        Some(problem(fault, Some(format!("say in the head what it is about: `{}`", head(&having)))))
     }
 
     fn ask_first(&self, length: usize) -> Option<String> {

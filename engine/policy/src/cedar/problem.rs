@@ -103,17 +103,13 @@ pub enum PolicyFault {
         /// The tool whose calls lack it, where that is not every tool that the rule is about.
         tool: Option<String>,
     },
-    /// An attribute of calls of tools, in a rule that is about more.
-    #[error("only tools have `{path}`")]
-    ToolsOnly {
+    /// An attribute of some of what a rule is about, such as tools, in a rule that is about more.
+    #[error("only {} have `{path}`", having.join(" and "))]
+    Only {
         /// The attribute.
         path: String,
-    },
-    /// An attribute of requests, in a rule that is about calls of tools too.
-    #[error("only requests have `{path}`")]
-    RequestsOnly {
-        /// The attribute.
-        path: String,
+        /// What has it: `tools`, `requests` or `chats`.
+        having: Vec<&'static str>,
     },
     /// A part of an input that has no Cedar type.
     #[error("rules cannot see `{path}` of the tool `{tool}`, because {why}")]

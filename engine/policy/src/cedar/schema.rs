@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::names::{Path, Root};
 use super::shape::{Field, Fields, Hidden, Presence, Shape};
-use super::subject::{CALL, INPUT, Subject, TOOL_ATTRIBUTES};
+use super::subject::{CALL, INPUT, MODEL_ATTRIBUTES, Subject, TOOL_ATTRIBUTES};
 use crate::ToolIdentity;
 
 /// The input of one tool, as rules see it.
@@ -120,6 +120,7 @@ fn document<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> Value {
             "Tool": {"shape": record(&TOOL_ATTRIBUTES)},
             "Host": {},
             "Secret": {},
+            "Model": {"shape": record(&MODEL_ATTRIBUTES)},
         },
         "actions": actions,
     }})
@@ -159,6 +160,7 @@ pub(super) struct Types {
     pub(super) tool: EntityTypeName,
     pub(super) host: EntityTypeName,
     pub(super) secret: EntityTypeName,
+    pub(super) model: EntityTypeName,
     pub(super) user: EntityTypeName,
     pub(super) tenant: EntityTypeName,
     pub(super) group: EntityTypeName,
@@ -173,6 +175,7 @@ impl Types {
             tool: name("Tool")?,
             host: name("Host")?,
             secret: name("Secret")?,
+            model: name("Model")?,
             user: name("User")?,
             tenant: name("Tenant")?,
             group: name("Group")?,

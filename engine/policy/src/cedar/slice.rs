@@ -23,6 +23,7 @@ pub(super) struct Slices {
     places: HashMap<String, usize>,
     requests: Slice,
     secrets: Slice,
+    chats: Slice,
 }
 
 impl Slices {
@@ -35,6 +36,7 @@ impl Slices {
             tools: tools.iter().map(|facts| slice(Subject::tool(facts, &types))).collect::<Result<_, _>>()?,
             requests: slice(Subject::requests(&types))?,
             secrets: slice(Subject::secrets(&types))?,
+            chats: slice(Subject::chats(&types))?,
         })
     }
 
@@ -45,7 +47,7 @@ impl Slices {
 
     /// Those of tools first.
     pub(super) fn all(&self) -> impl Iterator<Item = &Slice> {
-        self.tools.iter().chain([&self.requests, &self.secrets])
+        self.tools.iter().chain([&self.requests, &self.secrets, &self.chats])
     }
 
     /// The one that decides on the action, or why there is none.
@@ -54,6 +56,7 @@ impl Slices {
             Action::Call { tool, .. } => tool,
             Action::Fetch { .. } => return Ok(&self.requests),
             Action::Use { .. } => return Ok(&self.secrets),
+            Action::Chat { .. } => return Ok(&self.chats),
         };
         let slice = self.places.get(&tool.name).and_then(|place| self.tools.get(*place));
         match slice.and_then(|slice| slice.subject.identity().map(|known| (slice, known))) {
@@ -135,7 +138,9 @@ impl Slice {
         let (principal, entity) = self.principal(query.principal)?;
         let resource = self.subject.resource(query.action);
         let not_permitted = || self.not_permitted(query.action, &resource);
-        let entities = self.entities.clone().add_entities([entity], None).map_err(|error| error.to_string())?;
+        let named = self.subject.named_resource(query.action).map_err(|error| error.to_string())?;
+        let entities = self.entities.clone().add_entities([entity].into_iter().chain(named), None);
+        let entities = entities.map_err(|error| error.to_string())?;
         let request = Request::new(principal, self.subject.action.clone(), resource.clone(), context, None)
             .map_err(|error| error.to_string())?;
         let ask = |set| Authorizer::new().is_authorized(&request, set, &entities);
@@ -221,6 +226,7 @@ impl fmt::Display for Attempt<'_> {
             Action::Call { tool, .. } => write!(f, "`{}`", tool.name),
             Action::Fetch { request, .. } => write!(f, "`{request}`"),
             Action::Use { secret, request, .. } => write!(f, "`{secret}` in `{request}`"),
+            Action::Chat { model, .. } => write!(f, "a chat with `{model}`"),
         }
     }
 }

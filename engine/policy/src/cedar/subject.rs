@@ -1,4 +1,4 @@
-//! What rules can be about: calls of one tool, requests, and secrets that are put into requests.
+//! What rules can be about: calls of one tool, requests, secrets that are put into requests, and chats.
 //!
 //! Each has an action, a type of resource and a context of its own.
 
@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 use cedar_policy::{Entities, Entity, EntityTypeName, EntityUid, RestrictedExpression};
 use serde_json::Value;
 
-use super::request;
 use super::schema::{Types, uid};
 use super::shape::{self, Field, Fields, Shape};
+use super::{chat, request};
 use crate::{Action, Annotations, ToolFacts, ToolIdentity, ToolSource};
 
 /// The action that every tool's own is in.
@@ -19,7 +19,9 @@ pub(super) const CALL: &str = "call";
 pub(super) const FETCH: &str = "fetch";
 /// The action of all secrets.
 pub(super) const USE: &str = "use";
-/// The attribute of the context that holds the tool's input.
+/// The action of all models.
+pub(super) const CHAT: &str = "chat";
+/// The attribute of the context that holds the input of a call or a chat.
 pub(super) const INPUT: &str = "input";
 
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub(super) enum About {
     Tool(ToolIdentity, Annotations),
     Requests,
     Secrets,
+    Chats,
 }
 
 impl Subject {
@@ -69,6 +72,17 @@ impl Subject {
         Self::of_requests(About::Secrets, uid(&types.action, USE), &types.secret)
     }
 
+    pub(super) fn chats(types: &Types) -> Self {
+        Self {
+            about: About::Chats,
+            action: uid(&types.action, CHAT),
+            group: None,
+            resource_type: types.model.clone(),
+            resource: None,
+            context: context([(INPUT.to_owned(), chat::input())]),
+        }
+    }
+
     fn of_requests(about: About, action: EntityUid, resource_type: &EntityTypeName) -> Self {
         let (resource_type, context) = (resource_type.clone(), context(request::fields()));
         Self { about, action, group: None, resource_type, resource: None, context }
@@ -78,7 +92,16 @@ impl Subject {
     pub(super) fn identity(&self) -> Option<&ToolIdentity> {
         match &self.about {
             About::Tool(identity, _) => Some(identity),
-            About::Requests | About::Secrets => None,
+            About::Requests | About::Secrets | About::Chats => None,
+        }
+    }
+
+    /// What it is one of, for people.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.about {
+            About::Tool(..) => "tools",
+            About::Requests | About::Secrets => "requests",
+            About::Chats => "chats",
         }
     }
 
@@ -86,6 +109,7 @@ impl Subject {
     pub(super) fn attributes(&self) -> &'static Fields {
         match self.about {
             About::Tool(..) => &TOOL_ATTRIBUTES,
+            About::Chats => &MODEL_ATTRIBUTES,
             About::Requests | About::Secrets => &NOTHING,
         }
     }
@@ -101,7 +125,15 @@ impl Subject {
             Action::Call { tool, .. } => uid(&self.resource_type, &tool.name),
             Action::Fetch { request, .. } => uid(&self.resource_type, &request.origin().host().to_string()),
             Action::Use { secret, .. } => uid(&self.resource_type, secret),
+            Action::Chat { model, .. } => uid(&self.resource_type, model),
         }
+    }
+
+    /// The resource, where it has attributes and is not known beforehand.
+    pub(super) fn named_resource(&self, action: Action<'_>) -> Result<Option<Entity>, Box<dyn Error>> {
+        let Action::Chat { model, .. } = action else { return Ok(None) };
+        let name = RestrictedExpression::new_string(model.to_owned());
+        Ok(Some(Entity::new_with_tags(self.resource(action), [(NAME.to_owned(), name)], [], [])?))
     }
 
     /// What is known beforehand: the action, and the tool.
@@ -126,13 +158,20 @@ impl Subject {
     }
 }
 
+/// The attribute of tools and models that holds their name.
+const NAME: &str = "name";
+
 /// The attributes of a tool as a resource; hosts and secrets have none.
 pub(super) static TOOL_ATTRIBUTES: LazyLock<Fields> = LazyLock::new(|| {
-    let texts = ["name", "source"].map(|name| (name.to_owned(), Field::required(Shape::String)));
+    let texts = [NAME, "source"].map(|name| (name.to_owned(), Field::required(Shape::String)));
     let hints = ["read_only", "idempotent", "destructive", "open_world"];
     let hints = hints.map(|name| (name.to_owned(), Field::required(Shape::Bool)));
     texts.into_iter().chain(hints).collect()
 });
+
+/// The attributes of a model as a resource.
+pub(super) static MODEL_ATTRIBUTES: LazyLock<Fields> =
+    LazyLock::new(|| [(NAME.to_owned(), Field::required(Shape::String))].into());
 
 static NOTHING: Fields = Fields::new();
 
@@ -140,7 +179,7 @@ fn tool_attributes(tool: &ToolIdentity, hints: Annotations) -> [(String, Restric
     let text = |name: &str, value: String| (name.to_owned(), RestrictedExpression::new_string(value));
     let flag = |name: &str, value| (name.to_owned(), RestrictedExpression::new_bool(value));
     [
-        text("name", tool.name.clone()),
+        text(NAME, tool.name.clone()),
         text("source", tool.source.to_string()),
         flag("read_only", hints.read_only),
         flag("idempotent", hints.idempotent),

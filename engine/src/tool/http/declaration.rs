@@ -15,6 +15,7 @@ use url::Url;
 use super::operation::{Body, Content, Operation, Parameter, Place, Source, Style};
 use super::path::PathTemplate;
 use super::request::{header_name, header_value, method};
+use crate::document::place;
 
 /// An HTTP API, or a part of it, that is to be a tool.
 #[derive(Clone, Debug, PartialEq)]
@@ -327,9 +328,8 @@ impl OperationEntry {
 }
 
 fn at(text: &str, span: Option<Range<usize>>, message: String) -> DeclarationError {
-    let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    DeclarationError { line: before.matches('\n').count() + 1, column: line.chars().count() + 1, message }
+    let (line, column) = place(text, span);
+    DeclarationError { line, column, message }
 }
 
 #[cfg(test)]

@@ -118,12 +118,17 @@ impl Check<'_> {
 
     /// How the head of a rule that is about these and more is about these alone.
     fn head(&self, rule: &LoadedRule, only: &[&Subject]) -> String {
-        let all_tools = only.iter().all(|subject| subject.identity().is_some()) && rule.is_about(&self.any_tool);
-        let actions: Vec<_> = only.iter().map(|subject| subject.action.to_string()).collect();
+        let all_tools = rule.is_about(&self.any_tool).then(|| uid(&self.types.action, CALL));
+        let group = |subject: &Subject| all_tools.clone().filter(|_| subject.identity().is_some());
+        let mut actions: Vec<_> =
+            only.iter().map(|subject| group(subject).unwrap_or_else(|| subject.action.clone())).collect();
+        actions.dedup();
         match actions.as_slice() {
-            _ if all_tools => format!("action in {}", uid(&self.types.action, CALL)),
+            [action] if Some(action) == all_tools.as_ref() => format!("action in {action}"),
             [action] => format!("action == {action}"),
-            actions => format!("action in [{}]", actions.join(", ")),
+            actions => {
+                format!("action in [{}]", actions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }

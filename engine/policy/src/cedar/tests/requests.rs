@@ -209,7 +209,14 @@ fn narrowed(head: &str, condition: &str, problem: &str, narrow: &str) {
 fn what_not_all_have() {
     let (tools, requests) = ("action in Action::\"call\"", "action in [Action::\"fetch\", Action::\"use\"]");
     narrowed("action", "resource.read_only", "only tools have `resource.read_only`", tools);
-    narrowed("action", "context.input has amount", "only tools have `context.input`", tools);
+    let inputs = "action in [Action::\"call\", Action::\"chat\"]";
+    narrowed("action", "context.input has amount", "only tools and chats have `context.input`", inputs);
+    narrowed(
+        "action",
+        "context.input.messages > 3",
+        "only chats have `context.input.messages`",
+        "action == Action::\"chat\"",
+    );
     narrowed("action", "context.host == \"a.net\"", "only requests have `context.host`", requests);
     narrowed(
         "action in [Action::\"call:refund\", Action::\"fetch\"]",
@@ -241,7 +248,7 @@ fn what_not_all_have() {
 fn what_not_all_have_where_no_tool_is_in_scope() {
     let text = "permit(principal, action, resource) when { context.input.amount > 3 && context has input.x };";
     let errors = CedarPolicy::compile(&[PolicySource { name: "rules.cedar", text }], &[]).unwrap_err();
-    let expected = "rules.cedar:1:44: only tools have `context.input`: say in the head what it is about: \
+    let expected = "rules.cedar:1:44: only tools have `context.input.amount`: say in the head what it is about: \
                     `action in Action::\"call\"`";
     assert_eq!(errors.to_string(), expected);
     let text = "permit(principal, action, resource) when { context == context };";
