@@ -221,6 +221,16 @@ impl ContentHash {
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
+
+    /// The hash that [`to_bytes`](Self::to_bytes) gave.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes, for whoever stores it.
+    pub fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
 }
 
 /// 64 hexadecimal digits.

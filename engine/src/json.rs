@@ -54,6 +54,16 @@ impl ArgumentsHash {
         canonical(value, &mut hasher);
         Self(*hasher.finalize().as_bytes())
     }
+
+    /// The hash that [`to_bytes`](Self::to_bytes) gave.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes, for whoever stores it.
+    pub fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
 }
 
 /// 64 hexadecimal digits.
@@ -75,19 +85,10 @@ impl serde::Serialize for ArgumentsHash {
     }
 }
 
-/// 64 hexadecimal digits.
-impl std::str::FromStr for ArgumentsHash {
-    type Err = blake3::HexError;
-
-    fn from_str(text: &str) -> Result<Self, blake3::HexError> {
-        blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes()))
-    }
-}
-
 impl<'de> serde::Deserialize<'de> for ArgumentsHash {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes())).map_err(D::Error::custom)
     }
 }
 

@@ -40,6 +40,8 @@
 //! | `cedar` | no | rules in Cedar: `CedarPolicy` |
 //! | `http` | no | HTTP requests of guests, tools of HTTP endpoints, secrets: `HttpClient`, `HttpTool`, `Secret`; without it there is no network code at all |
 //! | `keyring` | no | secrets in the system's keyring: `KeyringSecret` |
+//! | `sqlite` | no | runs, journals and approvals in a SQLite file: [`storage`]`::SqliteStorage` |
+//! | `testing` | no | what tests of your own need: a clock to be set, storages that fail, and what each storage is held to |
 //! | `toolbox` | no | the component `TOOLBOX`: files, search and edits |
 //!
 //! # What it does to the process
@@ -74,6 +76,8 @@ mod sandbox;
 #[cfg(feature = "http")]
 mod secret;
 pub mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tool;
 
 pub use artifact::ArtifactError;

@@ -4,6 +4,10 @@
 //! tests (`casemate::testing::storage`, with the feature `testing`) holds every implementation to them. Storage knows
 //! nothing of what an entry says: entries, messages and specifications are text to it.
 //!
+//! A run is *owned* from the moment a worker claims it until it is released. Whoever claims it next fences the owner
+//! before: each claim begins a new *epoch*, and what comes with an older one is not written. Claims look at leases, since
+//! a worker that died releases nothing; appends look at the epoch only. Moments are kept to the microsecond, rounded down.
+//!
 //! What nobody may count on, so that a database for several nodes can keep them too: an order over all runs, a
 //! transaction across runs, reads that cost nothing, a lock that tells who owns a run, the clock of a process, hints
 //! that always come.
@@ -20,6 +24,17 @@ use crate::component::ContentHash;
 use crate::gate::ApprovalId;
 use crate::json::ArgumentsHash;
 use crate::life::{RunId, RunStatus, WaitingOn};
+
+mod hints;
+mod malformed;
+mod memory;
+mod moment;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use memory::MemoryStorage;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{OpenError, SqliteStorage};
 
 /// What tells one worker, a process that executes runs, from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,7 +63,7 @@ pub struct RunRecord {
     pub agent: String,
     /// When it was created.
     pub created: SystemTime,
-    /// When its state changed.
+    /// When its state changed last: by the clock of the storage.
     pub updated: SystemTime,
     /// What it was created with: text to the storage.
     pub spec: Arc<str>,
@@ -69,9 +84,9 @@ pub struct NewRun {
     pub spec: Arc<str>,
     /// Its state; [`RunStatus::Queued`] as a rule.
     pub state: RunState,
-    /// The first entries of its journal, from number 1.
+    /// The first entries of its journal, from number 1 without holes.
     pub entries: Vec<StoredEntry>,
-    /// The blobs that it needs for as long as it is there.
+    /// The blobs that it needs for as long as it is there; put before.
     pub blobs: Vec<ContentHash>,
     /// What makes creating it twice the same as once.
     pub idempotency_key: Option<String>,
@@ -97,15 +112,16 @@ pub struct Append {
     pub expected_next: u64,
     /// What is appended, in order of number without holes.
     pub entries: Vec<StoredEntry>,
-    /// The run's new state, where it changes.
+    /// The run's new state, where it changes. It does not end that the worker owns the run: that is for
+    /// [`Storage::release`].
     pub state: Option<RunState>,
-    /// The last message of the inbox that is used up with this.
+    /// The last message of the inbox that is used up with this; it never goes back.
     pub consumed_inbox: Option<u64>,
     /// Questions to people that these entries ask.
     pub approvals: Vec<NewApproval>,
-    /// Approvals of this run that nobody needs to decide any more.
+    /// Approvals of this run that nobody needs to decide any more: those that are not decided are gone.
     pub withdrawn: Vec<ApprovalId>,
-    /// Blobs that these entries name; put before.
+    /// Blobs that these entries name, and that the run needs from now on; put before.
     pub blobs: Vec<ContentHash>,
 }
 
@@ -113,8 +129,8 @@ pub struct Append {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// Another worker owns the run: stop at once, and write nothing.
-    #[error("another worker owns the run, in epoch {epoch}")]
+    /// The run is in another epoch, or nobody owns it any more: stop at once, and write nothing.
+    #[error("this worker does not own the run, which is in epoch {epoch}")]
     Fenced {
         /// The epoch now.
         epoch: u64,
@@ -134,7 +150,7 @@ pub enum AppendError {
     /// There is no such run.
     #[error("there is no such run")]
     NotFound,
-    /// Surely not written.
+    /// Surely not written: the storage could not, or what was to be appended does not fit together.
     #[error("the storage refused it")]
     Refused(#[source] Cause),
     /// Perhaps written: read [`Storage::head`] before anything else.
@@ -219,7 +235,7 @@ pub struct NewApproval {
     pub id: ApprovalId,
     /// The hash of the arguments to which it is bound.
     pub hash: ArgumentsHash,
-    /// When an answer comes too late.
+    /// The moment from which on an answer comes too late.
     pub expires: SystemTime,
     /// What is asked, in full: text to the storage.
     pub text: Arc<str>,
@@ -322,23 +338,40 @@ pub trait Hints: Send {
     fn next(&mut self) -> BoxFuture<'_, Hint>;
 }
 
-/// Keeps runs. All operations are whole or not at all, and may be dropped while they wait: then nobody knows.
+/// Keeps runs.
+///
+/// Every operation is whole or not at all. It may be dropped while it waits: then nobody knows whether it is done, as
+/// where it fails as *unknown*. What is done is durable, and all that read afterwards see it.
 pub trait Storage: Send + Sync {
-    /// Makes a run. Where there is one with the same idempotency key, that one is the answer, and nothing is made.
+    /// Makes a run. Where there is one with the same idempotency key, or else the same id, that one is the answer, and
+    /// nothing is made.
+    ///
+    /// Refused where the entries are not numbered from 1 without holes, or a blob is not there.
     fn create(&self, run: NewRun) -> BoxFuture<'_, Result<RunId, StorageError>>;
 
-    /// Puts entries at the end of a journal and answers with its next number. When it answers, they are durable.
+    /// Puts entries at the end of a journal and answers with its next number. There may be none: then only what stands
+    /// beside them changes.
+    ///
+    /// Looked at in this order: whether the run is there ([`NotFound`](AppendError::NotFound)), is owned in this epoch
+    /// ([`Fenced`](AppendError::Fenced)), whether its journal goes on with a greater number than expected
+    /// ([`Conflict`](AppendError::Conflict)) or a smaller one ([`WentBack`](AppendError::WentBack)), and whether the rest fits
+    /// together: the numbers of the entries, blobs that are there, messages that came, approvals of new ids
+    /// ([`Refused`](AppendError::Refused)). The lease of the worker is not looked at.
+    ///
+    /// A state that is an end takes what was not decided of the run's approvals away.
     fn append(&self, append: Append) -> BoxFuture<'_, Result<u64, AppendError>>;
 
     /// Makes a worker, whose lease is over `ttl` from now by the clock of the storage.
     fn register(&self, ttl: Duration) -> BoxFuture<'_, Result<WorkerId, StorageError>>;
 
-    /// Has a lease end `ttl` from now. Answers whether it was still on: if not, the worker stops all its runs before
-    /// anything else.
+    /// Has a lease end `ttl` from now; with no time at all it is over. Answers whether it was still on. One that is over
+    /// stays over: the worker stops all its runs before anything else, and registers anew.
     fn renew(&self, worker: WorkerId, ttl: Duration) -> BoxFuture<'_, Result<bool, StorageError>>;
 
-    /// Takes runs that are queued, and those of workers whose lease is over, of these agents only where some are named;
-    /// about the oldest first. Each gets a new epoch, and is [`RunStatus::Running`].
+    /// Takes runs, at most `limit`, of these agents only where some are named; about the oldest first. Those can be taken
+    /// that are queued or running and that no worker owns whose lease is on. No two claims take the same.
+    ///
+    /// Each gets a new epoch and is [`RunStatus::Running`], waiting for nothing. A worker whose lease is over gets none.
     fn claim(
         &self,
         worker: WorkerId,
@@ -346,20 +379,27 @@ pub trait Storage: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Claimed>, StorageError>>;
 
-    /// Takes that one run, in whatever state it is, unless it is finished or a worker whose lease is on owns it.
+    /// Takes that one run as [`claim`](Self::claim) does, but in whatever state it is, unless it is finished or a worker
+    /// whose lease is on owns it.
     fn claim_one(&self, worker: WorkerId, run: RunId) -> BoxFuture<'_, Result<Option<Claimed>, StorageError>>;
 
     /// Appends, and gives the run back in the state that the append brings; queued, where it brings none. Where its inbox
-    /// has messages after `seen_inbox`, and the state is no end, it is queued instead.
+    /// has messages after `seen_inbox`, and the state is no end, it is queued instead. Nobody owns it afterwards, so a
+    /// further append is fenced.
     fn release(&self, append: Append, seen_inbox: u64) -> BoxFuture<'_, Result<Released, AppendError>>;
 
-    /// Puts a message into the inbox of a run, once per `id`, and has a run that waits or is paused queued.
+    /// Puts a message into the inbox of a run, once per `id`, and has a run that waits or is paused queued, waiting for
+    /// nothing, owned or not. A message that is there already changes nothing.
     fn send(&self, run: RunId, id: Uuid, text: Arc<str>) -> BoxFuture<'_, Result<Sent, StorageError>>;
 
-    /// The messages after number `after`.
+    /// The messages after number `after`, at most `limit`, used up or not.
     fn inbox(&self, run: RunId, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<InboxMessage>, StorageError>>;
 
-    /// Decides an approval, if nobody has yet, and puts `message` into the inbox of its run: both or neither.
+    /// Decides an approval, if nobody has yet, and [sends](Self::send) `message` to its run: both or neither. Of several
+    /// at once one is taken.
+    ///
+    /// Looked at in this order: whether it is there, is about these arguments, is decided already, and has expired at the
+    /// moment of the decision.
     fn decide(
         &self,
         approval: ApprovalId,
@@ -368,17 +408,19 @@ pub trait Storage: Send + Sync {
         message: Arc<str>,
     ) -> BoxFuture<'_, Result<Decided, StorageError>>;
 
-    /// An approval, decided or not.
+    /// An approval, decided or not; none where it was withdrawn.
     fn approval(&self, approval: ApprovalId) -> BoxFuture<'_, Result<Option<StoredApproval>, StorageError>>;
 
-    /// Approvals that are not decided, oldest first; of one run, where one is named.
+    /// Approvals that are not decided, expired ones too, in order of id, so about the oldest first; of one run, where one
+    /// is named.
     fn pending_approvals(
         &self,
         run: Option<RunId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredApproval>, StorageError>>;
 
-    /// Entries from number `from` on, at most `limit`. What was appended is there.
+    /// Entries from number `from` on, at most `limit`. What was appended is there, and nothing of what was not
+    /// acknowledged as a whole.
     fn read(&self, run: RunId, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<StoredEntry>, StorageError>>;
 
     /// Where its journal and inbox end.
@@ -387,7 +429,8 @@ pub trait Storage: Send + Sync {
     /// A run without its journal.
     fn run(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StorageError>>;
 
-    /// Runs, newest first. A page may lag behind.
+    /// Runs, at most `limit`, by when they were created, newest first. A page may lag behind. A run that is there all the
+    /// while is on exactly one page. Refused where the cursor is none that this storage gave.
     fn list(
         &self,
         filter: RunFilter,
@@ -395,25 +438,27 @@ pub trait Storage: Send + Sync {
         cursor: Option<Cursor>,
     ) -> BoxFuture<'_, Result<Page<RunRecord>, StorageError>>;
 
-    /// Has runs queued whose moment is `until` or before, at most `limit`.
+    /// Has waiting runs queued, waiting for nothing, whose moment is `until` or before, at most `limit`; those of the
+    /// earliest moments first.
     fn due(&self, until: SystemTime, limit: usize) -> BoxFuture<'_, Result<Due, StorageError>>;
 
-    /// Hints from now on.
+    /// Hints from now on, about changes by other processes too.
     fn watch(&self) -> Box<dyn Hints>;
 
-    /// Keeps bytes under their hash; durable when it answers.
+    /// Keeps bytes under their hash; durable when it answers. Bytes that are there already are as if put now.
     fn put_blob(&self, bytes: Bytes) -> BoxFuture<'_, Result<ContentHash, StorageError>>;
 
     /// Bytes that were kept.
     fn blob(&self, hash: ContentHash) -> BoxFuture<'_, Result<Option<Bytes>, StorageError>>;
 
-    /// Removes finished runs, at most `limit`, and answers how many.
+    /// Removes finished runs with all that is kept of them, at most `limit`, and answers how many. Each is removed as a
+    /// whole; where it fails, some may be gone.
     fn prune(&self, prune: Prune, limit: usize) -> BoxFuture<'_, Result<usize, StorageError>>;
 
-    /// Removes blobs that no run needs and that are older than `grace`, at most `limit`, and answers how many.
+    /// Removes blobs that no run needs and that were put `grace` ago or earlier, at most `limit`, and answers how many.
     fn prune_blobs(&self, grace: Duration, limit: usize) -> BoxFuture<'_, Result<usize, StorageError>>;
 
-    /// Whether it can be reached and is in order.
+    /// Whether it can be reached and answers.
     fn check(&self) -> BoxFuture<'_, Result<(), StorageError>>;
 }
 
@@ -422,5 +467,109 @@ impl WorkerId {
     #[allow(clippy::new_without_default, reason = "each is another one")]
     pub fn new() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// The id that [`to_bytes`](Self::to_bytes) gave.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// Its bytes, for whoever stores it.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+}
+
+impl RunState {
+    /// The same, but ready to be claimed.
+    fn queued(&self) -> Self {
+        Self { status: RunStatus::Queued, waiting_on: None, wake_at: None, detail: self.detail.clone() }
+    }
+
+    /// The same, but claimed.
+    fn running(&self) -> Self {
+        Self { status: RunStatus::Running, ..self.queued() }
+    }
+}
+
+impl RunFilter {
+    fn matches(&self, run: &RunRecord) -> bool {
+        self.agent.as_ref().is_none_or(|agent| *agent == run.agent)
+            && (self.statuses.is_empty() || self.statuses.contains(&run.state.status))
+            && self.since.is_none_or(|since| moment::kept(since) <= run.created)
+            && self.until.is_none_or(|until| run.created < moment::kept(until))
+    }
+}
+
+impl Prune {
+    fn takes(&self, run: &RunRecord) -> bool {
+        let status = run.state.status;
+        let is_named = self.statuses.is_empty() || self.statuses.contains(&status);
+        status.is_finished() && is_named && run.updated < moment::kept(self.before)
+    }
+}
+
+impl Append {
+    /// Whether nothing changes but the journal and what of the inbox is used up.
+    fn is_only_entries(&self) -> bool {
+        self.state.is_none() && self.approvals.is_empty() && self.withdrawn.is_empty() && self.blobs.is_empty()
+    }
+
+    /// The state in which a release of it leaves the run, where `inbox` is the run's last message.
+    fn released_as(&self, before: &RunState, inbox: u64, seen_inbox: u64) -> (RunState, Released) {
+        let asked = self.state.clone().unwrap_or_else(|| before.queued());
+        let overtaken = inbox > seen_inbox && asked.status != RunStatus::Queued && !asked.status.is_finished();
+        if overtaken { (asked.queued(), Released::Queued) } else { (asked, Released::AsAsked) }
+    }
+}
+
+impl RunStatus {
+    /// Whether a message makes it go on.
+    fn is_woken(self) -> bool {
+        matches!(self, Self::Waiting | Self::Paused)
+    }
+}
+
+impl NewApproval {
+    /// What an answer to it comes to before it is taken; `decided` is the one that counts already.
+    fn judge(&self, hash: ArgumentsHash, decided: Option<&StoredDecision>, at: SystemTime) -> Option<Decided> {
+        if hash != self.hash {
+            Some(Decided::OtherArguments)
+        } else if let Some(decision) = decided {
+            Some(Decided::Already(decision.clone()))
+        } else if at >= self.expires {
+            Some(Decided::Expired)
+        } else {
+            None
+        }
+    }
+}
+
+/// The two ways in which every operation can fail.
+#[cfg(any(feature = "sqlite", feature = "testing"))]
+pub(crate) trait Fail: Sized {
+    fn refused(cause: Cause) -> Self;
+    fn unknown(cause: Cause) -> Self;
+}
+
+#[cfg(any(feature = "sqlite", feature = "testing"))]
+impl Fail for StorageError {
+    fn refused(cause: Cause) -> Self {
+        Self::Refused(cause)
+    }
+
+    fn unknown(cause: Cause) -> Self {
+        Self::Unknown(cause)
+    }
+}
+
+#[cfg(any(feature = "sqlite", feature = "testing"))]
+impl Fail for AppendError {
+    fn refused(cause: Cause) -> Self {
+        Self::Refused(cause)
+    }
+
+    fn unknown(cause: Cause) -> Self {
+        Self::Unknown(cause)
     }
 }

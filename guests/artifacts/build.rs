@@ -26,7 +26,7 @@ struct Guest {
     contracts: &'static [&'static str],
 }
 
-const GUESTS: [Guest; 10] = [
+const GUESTS: [Guest; 11] = [
     Guest { name: "toolbox", file: "casemate_toolbox.wasm", contracts: &["toolbox"] },
     Guest { name: "adversarial", file: "casemate_adversarial.wasm", contracts: &["adversarial"] },
     Guest { name: "echo", file: "casemate_echo.wasm", contracts: &["echo"] },
@@ -36,6 +36,7 @@ const GUESTS: [Guest; 10] = [
     Guest { name: "planner", file: "casemate_planner.wasm", contracts: &["planner", "weather"] },
     Guest { name: "fetcher", file: "casemate_fetcher.wasm", contracts: &["fetcher"] },
     Guest { name: "talker", file: "casemate_talker.wasm", contracts: &["talker", "agent"] },
+    Guest { name: "puppet", file: "casemate_puppet.wasm", contracts: &[] },
     Guest { name: "postman", file: "casemate-postman.wasm", contracts: &[] },
 ];
 

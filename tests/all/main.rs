@@ -23,6 +23,7 @@
 //! | `cache` | compiled components on disk, and those compiled ahead |
 //! | `description` | names, docs and schemas of tools, and components that cannot be loaded |
 //! | `pages` | what the documents say of the tests |
+//! | `storage` | what every storage promises, and what SQLite does where processes, files and disks fail |
 //! | `bad_input` | JSON, names and bytes that nobody should send |
 
 #![allow(
@@ -55,4 +56,5 @@ mod network;
 mod pages;
 mod policy;
 mod secrets;
+mod storage;
 mod tools;

@@ -27,6 +27,16 @@ impl ApprovalId {
     pub(super) fn new() -> Self {
         Self(Uuid::now_v7())
     }
+
+    /// The id that [`to_bytes`](Self::to_bytes) gave.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// Its bytes, for whoever stores it; in their order ids are about in that of creation.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
 }
 
 impl fmt::Display for ApprovalId {

@@ -42,6 +42,10 @@ pub const TALKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/talker.wasm"
 #[cfg(feature = "fetcher")]
 pub const FETCHER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fetcher.wasm"));
 
+/// An agent that does what its message says, line by line.
+#[cfg(feature = "puppet")]
+pub const PUPPET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/puppet.wasm"));
+
 /// A command, `wasi:cli/run`, that fetches the URL in its variable `URL` with the HTTP client of another project.
 #[cfg(feature = "postman")]
 pub const POSTMAN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/postman.wasm"));
