@@ -33,7 +33,7 @@ use crate::storage::{NewApproval, RunState};
 
 pub use entry::UnreadableEntry;
 pub(crate) use entry::{Deed, DeedKind, Entry, Trace, read_event};
-pub(crate) use past::{Asked, End, Happening, Past, PastAnswer, PastEffect};
+pub(crate) use past::{Asked, End, Happening, Past, PastEffect};
 pub(crate) use setting::{ContextFile, Setting};
 use wait::Waits;
 pub(crate) use wait::{Parks, Wait};

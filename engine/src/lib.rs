@@ -117,8 +117,8 @@ pub use model::{
     ScriptError, ScriptedModel, tool_input,
 };
 pub use run::{
-    Agent, Approval, DecideError, EventsError, FindAgent, ForkError, ReplayError, Replayed, Run, RunError, RunEvents,
-    RunFailure, RunRequest, RunSummary, Runs, RunsBuilder, StartError,
+    Agent, Approval, DecideError, EventsError, FindAgent, ForkError, ReplayEnd, ReplayError, Replayed, Run, RunError,
+    RunEvents, RunFailure, RunRequest, RunSummary, Runs, RunsBuilder, StartError,
 };
 #[cfg(feature = "keyring")]
 pub use secret::KeyringSecret;

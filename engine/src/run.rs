@@ -33,7 +33,7 @@ use crate::storage::{Cursor, Page, Prune, RunFilter, Storage, StorageError, Work
 pub use agent::Agent;
 pub use approvals::{Approval, DecideError};
 pub use handle::{EventsError, Run, RunError, RunEvents};
-pub use replay::{ForkError, ReplayError, Replayed};
+pub use replay::{ForkError, ReplayEnd, ReplayError, Replayed};
 pub use request::RunRequest;
 pub use start::StartError;
 pub use summary::{RunFailure, RunSummary};
@@ -107,10 +107,10 @@ impl FindAgent for Named {
 
 impl Runs {
     /// Settings to choose before runs are executed.
-    pub fn builder(engine: &Engine, storage: impl Storage + 'static) -> RunsBuilder {
+    pub fn builder(engine: &Engine, storage: Arc<dyn Storage>) -> RunsBuilder {
         RunsBuilder {
             engine: engine.clone(),
-            storage: Arc::new(storage),
+            storage,
             clock: Arc::new(SystemClock),
             agents: HashMap::new(),
             find: None,

@@ -22,6 +22,7 @@
 //! | `executor` | guests beside other tasks, on each kind of runtime and without one |
 //! | `cache` | compiled components on disk, and those compiled ahead |
 //! | `description` | names, docs and schemas of tools, and components that cannot be loaded |
+//! | `runs` | agents executed, watched, stopped, and gone on with elsewhere |
 //! | `pages` | what the documents say of the tests |
 //! | `storage` | what every storage promises, and what SQLite does where processes, files and disks fail |
 //! | `bad_input` | JSON, names and bytes that nobody should send |
@@ -55,6 +56,7 @@ mod models;
 mod network;
 mod pages;
 mod policy;
+mod runs;
 mod secrets;
 mod storage;
 mod tools;

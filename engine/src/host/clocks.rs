@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use wasmtime::component::{HasData, Resource};
-use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock, WasiClocksView as _};
 use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
 use wasmtime_wasi_io::async_trait;

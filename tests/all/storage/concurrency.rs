@@ -6,7 +6,7 @@ use casemate::storage::{AppendError, SqliteStorage, Storage};
 use casemate::testing::storage::sqlite_commits;
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{Folder, entry, new_run, owned, texts, HOUR};
+use super::{Folder, HOUR, entry, new_run, owned, texts};
 
 /// Has everything else wait that writes to the file.
 fn hold(folder: &Folder) -> impl FnOnce() + use<> {

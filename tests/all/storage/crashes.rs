@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use casemate::RunId;
 use casemate::storage::{AppendError, SqliteStorage, Storage};
 
-use super::{Folder, entry, owned, texts, HOUR};
+use super::{Folder, HOUR, entry, owned, texts};
 
 /// Where a child of this process has its storage.
 const FILE: &str = "CASEMATE_TEST_STORAGE";

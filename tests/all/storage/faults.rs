@@ -68,7 +68,8 @@ async fn an_owner_that_was_fenced_stays_fenced() {
 #[tokio::test]
 async fn a_seed_decides_which_operations_fail() {
     let failures = |seed| async move {
-        let faults = Faults::from_seed(seed).sometimes(&[Operation::Create], &[Fault::Refused, Fault::DoneButUnknown], 300);
+        let faults =
+            Faults::from_seed(seed).sometimes(&[Operation::Create], &[Fault::Refused, Fault::DoneButUnknown], 300);
         let storage = FaultyStorage::new(MemoryStorage::new(), faults);
         let mut failures = String::new();
         for _ in 0..200 {
