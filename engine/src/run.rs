@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, SystemClock};
 use crate::component::ContentHash;
@@ -68,6 +69,8 @@ struct Inner {
     work: Notify,
     stop: watch::Receiver<bool>,
     drained: Notify,
+    /// The work in the background, until somebody waits for its end.
+    working: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Settings of [`Runs`].
@@ -152,6 +155,11 @@ impl Runs {
     /// cannot be repeated are in doubt afterwards.
     pub async fn shutdown(&self) {
         self._alive.send_replace(true);
+        let working = self.inner.working.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(working) = working {
+            // Where it panicked, it has ended too.
+            let _ = working.await;
+        }
         loop {
             let drained = self.inner.drained.notified();
             if self.inner.live().is_empty() {
@@ -252,8 +260,10 @@ impl RunsBuilder {
             work: Notify::new(),
             stop,
             drained: Notify::new(),
+            working: Mutex::new(None),
         });
-        tokio::spawn(worker::work(inner.clone()));
+        let working = tokio::spawn(worker::work(inner.clone()));
+        *inner.working.lock().unwrap_or_else(PoisonError::into_inner) = Some(working);
         Runs { inner, _alive: Arc::new(alive) }
     }
 }

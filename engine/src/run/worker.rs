@@ -40,7 +40,7 @@ pub(super) async fn work(inner: Arc<Inner>) {
     let mut hints = inner.storage.watch();
     let mut stop = inner.stop.clone();
     let mut renewed = Instant::now();
-    loop {
+    while !*stop.borrow_and_update() {
         let next = inner.step(&mut renewed).await;
         let wait = match next {
             Ok(wait) => wait,
