@@ -16,7 +16,7 @@ mod start;
 mod summary;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ use worker::Live;
 pub struct Runs {
     inner: Arc<Inner>,
     // Dropped with the last clone; the work in the background keeps `inner` alone.
-    _alive: Arc<watch::Sender<bool>>,
+    alive: Arc<watch::Sender<bool>>,
 }
 
 struct Inner {
@@ -57,6 +57,10 @@ struct Inner {
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     agents: Arc<dyn FindAgent>,
+    /// Of the agents whose runs are executed here as they come.
+    names: Vec<String>,
+    /// Runs that are executed here since somebody said so.
+    adopted: Mutex<BTreeSet<RunId>>,
     workspaces: Option<PathBuf>,
     grace: Duration,
     lease: Duration,
@@ -89,7 +93,7 @@ pub struct RunsBuilder {
 
 /// Finds the agent of a run by its name, and by what the embedder attached to it.
 pub trait FindAgent: Send + Sync + 'static {
-    /// The agent of that run; none where it is not known here: then another worker may know it.
+    /// The agent of that run; none where it is not known here.
     fn find(&self, run: &RunSummary) -> Option<Agent>;
 }
 
@@ -154,7 +158,7 @@ impl Runs {
     /// Gives all runs back that are being executed here, and executes none any more. Effects that are under way and
     /// cannot be repeated are in doubt afterwards.
     pub async fn shutdown(&self) {
-        self._alive.send_replace(true);
+        self.alive.send_replace(true);
         let working = self.inner.working.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(working) = working {
             // Where it panicked, it has ended too.
@@ -190,6 +194,18 @@ impl Inner {
 }
 
 impl Inner {
+    fn adopted(&self) -> std::sync::MutexGuard<'_, BTreeSet<RunId>> {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a run executed here, where that does not happen by itself.
+    fn adopt(&self, run: RunId) {
+        if self.names.is_empty() {
+            self.adopted().insert(run);
+        }
+        self.work.notify_one();
+    }
+
     fn kept_blobs(&self) -> std::sync::MutexGuard<'_, HashMap<ContentHash, Instant>> {
         self.kept_blobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -202,7 +218,8 @@ impl RunsBuilder {
         self
     }
 
-    /// Finds agents another way, in the place of [`agent`](Self::agent).
+    /// Finds agents another way, in the place of [`agent`](Self::agent). Then those runs only are executed here that are
+    /// started here, or of which [`Run::execute`] says so.
     pub fn find_agents(mut self, find: impl FindAgent) -> Self {
         self.find = Some(Arc::new(find));
         self
@@ -245,11 +262,14 @@ impl RunsBuilder {
     /// Outside of a tokio runtime: it works in the background.
     pub fn build(self) -> Runs {
         let (alive, stop) = watch::channel(false);
+        let names = if self.find.is_some() { Vec::new() } else { self.agents.keys().cloned().collect() };
         let inner = Arc::new(Inner {
             engine: self.engine,
             storage: self.storage,
             clock: self.clock,
             agents: self.find.unwrap_or_else(|| Arc::new(Named(self.agents))),
+            names,
+            adopted: Mutex::default(),
             workspaces: self.workspaces,
             grace: self.grace,
             lease: self.lease,
@@ -264,6 +284,6 @@ impl RunsBuilder {
         });
         let working = tokio::spawn(worker::work(inner.clone()));
         *inner.working.lock().unwrap_or_else(PoisonError::into_inner) = Some(working);
-        Runs { inner, _alive: Arc::new(alive) }
+        Runs { inner, alive: Arc::new(alive) }
     }
 }

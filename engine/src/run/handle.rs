@@ -133,6 +133,12 @@ impl Run {
         Ok(stored.iter().map(read_event).collect::<Result<_, _>>()?)
     }
 
+    /// Has it executed here, where agents are found by [`find_agents`](crate::RunsBuilder::find_agents): now, where it
+    /// can go on, and whenever it can later. One whose worker was lost goes on once the lease of that is over.
+    pub fn execute(&self) {
+        self.runs.inner.adopt(self.id);
+    }
+
     /// Waits until it is finished, for days if need be.
     pub async fn wait(&self) -> Result<RunSummary, RunError> {
         let mut hints = self.storage().watch();

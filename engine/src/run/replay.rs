@@ -191,7 +191,7 @@ impl Run {
             idempotency_key: None,
         };
         let id = inner.storage.create(new).await?;
-        inner.work.notify_one();
+        inner.adopt(id);
         Ok(self.runs().run(id))
     }
 

@@ -79,7 +79,7 @@ impl Runs {
             idempotency_key: key,
         };
         let id = inner.storage.create(new).await?;
-        inner.work.notify_one();
+        inner.adopt(id);
         Ok(self.run(id))
     }
 }

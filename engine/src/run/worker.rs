@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use super::execute::execute;
-use crate::life::RunId;
+use crate::life::{RunId, RunStatus};
 use crate::model::Delta;
 use crate::storage::{Claimed, Hint, Hints, StorageError, WorkerId};
 
@@ -63,25 +63,47 @@ impl Inner {
     async fn step(self: &Arc<Self>, renewed: &mut Instant) -> Result<Duration, StorageError> {
         let worker = self.keep_lease(renewed).await?;
         let due = self.storage.due(self.clock.now(), BATCH).await?;
-        loop {
-            let free = self.max_active.saturating_sub(self.live().len());
-            if free == 0 {
-                break;
-            }
-            let claimed = self.storage.claim(worker, None, free.min(BATCH)).await?;
-            let more = claimed.len() == free.min(BATCH);
-            for run in claimed {
-                self.begin(run);
-            }
-            if !more {
-                break;
-            }
-        }
+        self.claim_adopted(worker).await?;
+        self.claim_named(worker).await?;
         if due.queued == BATCH {
             return Ok(Duration::ZERO);
         }
         let next = due.next.and_then(|next| next.duration_since(self.clock.now()).ok());
         Ok(next.map_or(POLL, |next| next.clamp(Duration::from_millis(1), POLL)))
+    }
+
+    async fn claim_named(self: &Arc<Self>, worker: WorkerId) -> Result<(), StorageError> {
+        loop {
+            let free = self.max_active.saturating_sub(self.live().len()).min(BATCH);
+            if free == 0 || self.names.is_empty() {
+                return Ok(());
+            }
+            let claimed = self.storage.claim(worker, Some(self.names.clone()), free).await?;
+            let more = claimed.len() == free;
+            claimed.into_iter().for_each(|run| self.begin(run));
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn claim_adopted(self: &Arc<Self>, worker: WorkerId) -> Result<(), StorageError> {
+        let adopted: Vec<_> = self.adopted().iter().copied().collect();
+        for id in adopted {
+            if self.live().contains_key(&id) {
+                continue;
+            }
+            match self.storage.run(id).await?.map(|run| run.state.status) {
+                Some(RunStatus::Queued | RunStatus::Running) => {
+                    if let Some(claimed) = self.storage.claim_one(worker, id).await? {
+                        self.begin(claimed);
+                    }
+                }
+                Some(status) if !status.is_finished() => {}
+                _ => drop(self.adopted().remove(&id)),
+            }
+        }
+        Ok(())
     }
 
     async fn keep_lease(self: &Arc<Self>, renewed: &mut Instant) -> Result<WorkerId, StorageError> {
