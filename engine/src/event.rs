@@ -409,6 +409,9 @@ pub enum EventKind {
         kind: ErrorKind,
         /// Why.
         message: String,
+        /// The run that tries again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retried_as: Option<RunId>,
     },
     /// A run came to its end.
     Complete {

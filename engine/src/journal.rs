@@ -28,8 +28,9 @@ use crate::effect::Outcome;
 use crate::event::{Event, EventKind, RunUsage, Settlement};
 use crate::gate::{Answer, ApprovalId, Given};
 use crate::life::RunId;
-use crate::limits::Usage;
+use crate::limits::{Usage, millis};
 use crate::storage::{NewApproval, RunState};
+use crate::workspace::Workspace;
 
 pub use entry::UnreadableEntry;
 pub(crate) use entry::{Deed, DeedKind, Entry, Trace, read_event};
@@ -45,6 +46,7 @@ pub(crate) struct Journal(Arc<Shared>);
 struct Shared {
     setting: Setting,
     clock: Arc<dyn Clock>,
+    workspace: Option<Workspace>,
     mode: Mode,
     state: Mutex<State>,
     /// There is something to keep.
@@ -161,6 +163,7 @@ pub(crate) enum Recalled {
 impl Journal {
     /// The journal of a run with that past.
     pub(crate) fn new(setting: Setting, clock: Arc<dyn Clock>, mode: Mode, past: Past, seed: [u8; 32]) -> Self {
+        let workspace = setting.workspace.clone().map(Workspace::new);
         let state = State {
             next: past.sequence + 1,
             at: past.at,
@@ -188,6 +191,7 @@ impl Journal {
         Self(Arc::new(Shared {
             setting,
             clock,
+            workspace,
             mode,
             state: Mutex::new(state),
             work: Notify::new(),
@@ -211,6 +215,11 @@ impl Journal {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The folder that its tools see, if it has one.
+    pub(crate) fn workspace(&self) -> Option<&Workspace> {
+        self.0.workspace.as_ref()
     }
 
     /// Numbers the next of the agent's own effects.
@@ -260,8 +269,8 @@ impl Journal {
             return None;
         }
         let effect = state.past.effects.remove(&place.position)?;
+        state.ends.insert(place.position, effect.touched);
         if let Some(end) = effect.end {
-            state.ends.insert(place.position, (end.sequence, end.at));
             return Some(Recalled::Ended(Box::new(end)));
         }
         // Whether there is an answer to what it asked is found out where it waits for one.
@@ -291,7 +300,9 @@ impl Journal {
         let sequence = state.next;
         state.next += 1;
         state.at = state.at.max(to_micros(self.0.clock.now()));
-        if let Some(position) = effect.and_then(|id| state.open.get(&id)).map(|open| open.position) {
+        if let Some(position) = effect.and_then(|id| state.open.get(&id)).map(|open| open.position)
+            && !matches!(kind, EventKind::FileEdit { .. })
+        {
             // The last entry of an effect is its end.
             state.ends.insert(position, (sequence, state.at));
         }
@@ -413,8 +424,12 @@ impl Journal {
     pub(crate) fn took(&self, usage: &Usage) {
         let mut state = self.state();
         state.usage.fuel = usage.fuel.unwrap_or_default();
-        let active = u64::try_from(usage.wall_time.as_millis()).unwrap_or(u64::MAX);
-        state.usage.active_ms = state.usage.active_ms.saturating_add(active);
+    }
+
+    /// Counts time in which the run did not wait.
+    pub(crate) fn was_active(&self, time: Duration) {
+        let mut state = self.state();
+        state.usage.active_ms = state.usage.active_ms.saturating_add(millis(time));
     }
 
     /// What the agent did and did not do again, where it came to its end.

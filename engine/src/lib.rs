@@ -79,6 +79,7 @@ pub mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tool;
+mod workspace;
 
 pub use artifact::ArtifactError;
 #[cfg(feature = "cache")]
@@ -117,8 +118,8 @@ pub use model::{
     ScriptError, ScriptedModel, tool_input,
 };
 pub use run::{
-    Agent, Approval, DecideError, EventsError, FindAgent, ForkError, ReplayEnd, ReplayError, Replayed, Run, RunError,
-    RunEvents, RunFailure, RunRequest, RunSummary, Runs, RunsBuilder, StartError,
+    Agent, Approval, DecideError, EventsError, FindAgent, FindAgentFuture, ForkError, ReplayEnd, ReplayError, Replayed,
+    Run, RunError, RunEvents, RunFailure, RunRequest, RunSummary, Runs, RunsBuilder, StartError,
 };
 #[cfg(feature = "keyring")]
 pub use secret::KeyringSecret;

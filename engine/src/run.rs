@@ -18,6 +18,7 @@ mod worker;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -93,13 +94,21 @@ pub struct RunsBuilder {
 
 /// Finds the agent of a run by its name, and by what the embedder attached to it.
 pub trait FindAgent: Send + Sync + 'static {
-    /// The agent of that run; none where it is not known here.
-    fn find(&self, run: &RunSummary) -> Option<Agent>;
+    /// The agent of that run; none where it is not known here. Its component may be any that is an agent: a run goes on
+    /// with the one that it began with, whose bytes the storage keeps under [`RunSummary::component`].
+    fn find(&self, run: RunSummary) -> FindAgentFuture<'_>;
 }
 
-impl<F: Fn(&RunSummary) -> Option<Agent> + Send + Sync + 'static> FindAgent for F {
-    fn find(&self, run: &RunSummary) -> Option<Agent> {
-        self(run)
+/// What [`FindAgent::find`] answers with.
+pub type FindAgentFuture<'a> = Pin<Box<dyn Future<Output = Option<Agent>> + Send + 'a>>;
+
+impl<F, A> FindAgent for F
+where
+    F: Fn(RunSummary) -> A + Send + Sync + 'static,
+    A: Future<Output = Option<Agent>> + Send + 'static,
+{
+    fn find(&self, run: RunSummary) -> FindAgentFuture<'_> {
+        Box::pin(self(run))
     }
 }
 
@@ -107,8 +116,8 @@ impl<F: Fn(&RunSummary) -> Option<Agent> + Send + Sync + 'static> FindAgent for 
 struct Named(HashMap<String, Agent>);
 
 impl FindAgent for Named {
-    fn find(&self, run: &RunSummary) -> Option<Agent> {
-        self.0.get(&run.agent).cloned()
+    fn find(&self, run: RunSummary) -> FindAgentFuture<'_> {
+        Box::pin(std::future::ready(self.0.get(&run.agent).cloned()))
     }
 }
 

@@ -134,6 +134,7 @@ impl Scope {
                     let (id, subject) = (numbered.id, numbered.effect.subject());
                     self.tree().publish(|| EventKind::InDoubt { id, subject });
                 }
+                let _excuses = self.excuse();
                 journal.settlement(numbered.id).await
             }
         };

@@ -50,11 +50,12 @@ impl Scope {
         question: String,
     ) -> impl Future<Output = Result<String, Outcome>> + Send + use<> {
         let asking = self.own_journal().cloned().map(|journal| (journal.place(), journal));
+        let scope = self.clone();
         async move {
             let Some((place, journal)) = asking else {
                 return Err(Outcome::Failed(Failure::new("there is nobody to ask: this is no run").into()));
             };
-            let _blocked = journal.blocked();
+            let (_blocked, _excuses) = (journal.blocked(), scope.excuse());
             let deed = Deed::new(DeedKind::Ask, "", &Value::from(question.as_str()));
             if let Recalled::New = journal.recall(&place, deed).await {
                 journal.record(EventKind::InputRequired { id: place.id, question }, Trace::default());
@@ -70,9 +71,10 @@ impl Scope {
     /// Waits for a moment in the agent's time.
     pub(crate) fn sleep(&self, until: SystemTime) -> impl Future<Output = ()> + Send + use<> {
         let sleeping = self.own_journal().cloned().map(|journal| (journal.place(), journal));
+        let scope = self.clone();
         async move {
             let Some((place, journal)) = sleeping else { return };
-            let _blocked = journal.blocked();
+            let (_blocked, _excuses) = (journal.blocked(), scope.excuse());
             let since = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let deed = Deed::new(DeedKind::Sleep, "", &json!(since.as_micros().to_string()));
             let id = place.id;

@@ -13,11 +13,12 @@ use super::ticket::{LookedBack, Ticket};
 use crate::driver::{Excuse, Excused};
 use crate::effect::{Conversation, Outcome, ToolCall};
 use crate::event::{EventKind, Subject};
-use crate::journal::{DeedKind, Journal, Trace, recorded_outcome};
+use crate::journal::{DeedKind, Journal, PastEffect, Trace, recorded_outcome};
 use crate::json::ArgumentsHash;
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::model::{Listener, Models};
 use crate::tool::{Tool, Toolset};
+use crate::workspace::FileEdit;
 
 /// What one sandbox may do, and on whose behalf. Cheap to clone.
 #[derive(Clone)]
@@ -247,11 +248,28 @@ impl Scope {
             };
             let id = ticket.id();
             let outcome = match found {
-                Ok(tool) => scope.pass(Numbered { id, effect: ToolCall::new(tool, input) }, past).await,
+                Ok(tool) => scope.pass_watched(&ticket, ToolCall::new(tool, input), past).await,
                 Err(name) => scope.unknown(id, name, &input),
             };
             ticket.told(outcome).await
         }
+    }
+
+    /// The call of a tool, and what it changed in the run's workspace.
+    async fn pass_watched(&self, ticket: &Ticket, call: ToolCall, past: Option<Box<PastEffect>>) -> Outcome {
+        let (id, changes_nothing) = (ticket.id(), call.tool.facts().annotations.read_only);
+        let journal = self.own_journal().filter(|_| !changes_nothing);
+        let workspace = journal.and_then(Journal::workspace);
+        if let Some(workspace) = workspace {
+            workspace.look().await;
+        }
+        let outcome = self.clone().pass(Numbered { id, effect: call }, past).await;
+        if let Some(workspace) = workspace {
+            for FileEdit { path, change, diff } in workspace.changes().await {
+                self.tree().publish(|| EventKind::FileEdit { id, path, change, diff });
+            }
+        }
+        outcome
     }
 
     /// Numbers an effect: in order, where it is one of a run's own.

@@ -63,6 +63,8 @@ pub(crate) struct PastEffect {
     pub(crate) settled: Option<Settlement>,
     /// A moment that it is about.
     pub(crate) until: Option<SystemTime>,
+    /// Its last entry.
+    pub(crate) touched: (u64, SystemTime),
     pub(crate) end: Option<Happening<End>>,
 }
 
@@ -80,7 +82,6 @@ pub(crate) struct End {
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) approval: ApprovalId,
-    pub(crate) question: String,
     pub(crate) questions: Vec<String>,
     pub(crate) policy: Option<String>,
     pub(crate) at: SystemTime,
@@ -123,7 +124,7 @@ impl Past {
         self.tell(&event.kind);
         if let (Some(position), Some(deed)) = (trace.position, trace.deed.take()) {
             let id = event.kind.effect().unwrap_or_default();
-            self.effects.insert(position, PastEffect::new(id, deed));
+            self.effects.insert(position, PastEffect::new(id, deed, (event.sequence, event.at)));
             self.positions.insert(id, position);
             if id == 0 {
                 // What has no id is said and done at once.
@@ -137,11 +138,13 @@ impl Past {
         else {
             return;
         };
+        if !matches!(event.kind, EventKind::FileEdit { .. }) {
+            effect.touched = (event.sequence, event.at);
+        }
         match &event.kind {
-            EventKind::ApprovalRequired { approval, question, policy, .. } => {
+            EventKind::ApprovalRequired { approval, policy, .. } => {
                 effect.asked = Some(Asked {
                     approval: *approval,
-                    question: question.clone(),
                     questions: trace.questions,
                     policy: policy.clone(),
                     at: event.at,
@@ -201,6 +204,11 @@ impl Past {
         }
     }
 
+    /// How long it had not waited, in milliseconds: no entry says so.
+    pub(crate) fn was_active(&mut self, milliseconds: u64) {
+        self.usage.active_ms = milliseconds;
+    }
+
     /// Whether an effect of that id began and has no end.
     pub(crate) fn is_open(&self, id: u64) -> bool {
         let position = self.positions.get(&id);
@@ -226,7 +234,7 @@ impl Past {
 }
 
 impl PastEffect {
-    fn new(id: u64, deed: Deed) -> Self {
+    fn new(id: u64, deed: Deed, touched: (u64, SystemTime)) -> Self {
         Self {
             id,
             deed,
@@ -236,6 +244,7 @@ impl PastEffect {
             in_doubt: false,
             settled: None,
             until: None,
+            touched,
             end: None,
         }
     }

@@ -1,5 +1,7 @@
 //! What an agent knows of its run from the beginning, and what of it does not change.
 
+use std::path::PathBuf;
+
 use casemate_host_bindings::Message;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,8 @@ pub(crate) struct Setting {
     pub(crate) turns: Option<u32>,
     pub(crate) tokens: Option<u64>,
     pub(crate) cost: Option<u64>,
+    /// The folder of the host that its tools see as its workspace.
+    pub(crate) workspace: Option<PathBuf>,
     /// Its environment variables.
     pub(crate) variables: Vec<(String, String)>,
 }

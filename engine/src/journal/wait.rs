@@ -120,12 +120,6 @@ impl Journal {
         .await
     }
 
-    /// Whether there is an input that the agent did not take.
-    pub(crate) fn has_input(&self) -> bool {
-        let state = self.state();
-        state.past.inputs.len() > state.inputs_taken
-    }
-
     /// Somebody sent input.
     pub(crate) fn add_input(&self, content: &str) {
         let mut state = self.state();

@@ -1,6 +1,7 @@
 //! What runs execute: a component that handles messages, and what it is given.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use casemate_policy::{Grants, Principal};
@@ -37,6 +38,9 @@ pub(super) struct Inner {
     pub(super) limits: Limits,
 }
 
+/// Of a sandbox, unless it is said otherwise: agents wait for models and tools.
+const LONG: Duration = Duration::from_hours(1);
+
 impl Agent {
     /// Loads the component from its bytes: the binary form, or text with the feature `wat`. It is given nothing yet.
     ///
@@ -56,7 +60,7 @@ impl Agent {
             gate: None,
             principal: None,
             budget: Budget::default(),
-            limits: Limits::default(),
+            limits: Limits { wall_time: LONG, ..Limits::default() },
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -110,8 +114,8 @@ impl Agent {
         self
     }
 
-    /// How much each sandbox of the agent itself may use. Its wall time counts from when the run goes on, without the
-    /// time in which it waits for people, input and timers.
+    /// How much each sandbox of the agent itself may use. Its wall time, by default an hour, counts from when the run goes
+    /// on, without the time in which it waits for people, input and timers or is paused.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.change().limits = limits;
         self

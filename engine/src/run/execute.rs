@@ -1,7 +1,7 @@
 //! The execution of one run by its owner: from its claim until it is given back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use casemate_host_bindings::agent::handler;
 use casemate_policy::Folder;
@@ -20,7 +20,7 @@ use crate::gate::{Scope, Tree};
 use crate::host::{Output, Sink};
 use crate::journal::{Halt, Journal, Mode, Past, Trace, Wait};
 use crate::life::{RunId, RunStatus};
-use crate::limits::Usage;
+use crate::limits::{LimitExceeded, LimitKind, Limits, millis};
 use crate::sandbox::{self, Plan, Work};
 use crate::storage::{AppendError, Claimed, InboxMessage, RunState, StorageError};
 
@@ -66,23 +66,16 @@ pub(super) enum ExecuteError {
 }
 
 async fn try_execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) -> Result<(), ExecuteError> {
-    let id = claimed.record.id;
+    let (id, epoch, consumed) = (claimed.record.id, claimed.epoch, claimed.consumed_inbox);
     let spec: Spec = serde_json::from_str(&claimed.record.spec)?;
-    let past = inner.past(id).await?;
+    let mut past = inner.past(id).await?;
+    past.was_active(RunSummary::of(claimed.record.clone()).usage.active_ms);
     let versions = past.versions.clone();
     let (interrupted, idle, fresh) = (past.interrupted, past.idle_for(inner.clock.now()), past.is_fresh());
     let journal = Journal::new(spec.setting(id), inner.clock.clone(), Mode::Live, past, spec.seed());
-    let mut owned = Owned {
-        inner,
-        id,
-        epoch: claimed.epoch,
-        consumed: claimed.consumed_inbox,
-        journal: journal.clone(),
-        live,
-        hold: Hold::default(),
-        paused: false,
-    };
-    let agent = inner.agents.find(&RunSummary::of(claimed.record.clone()));
+    let mut owned =
+        Owned { inner, id, epoch, consumed, journal: journal.clone(), live, hold: Hold::default(), paused: false };
+    let agent = inner.agents.find(RunSummary::of(claimed.record)).await;
     let leaving = match agent {
         None => Leaving::Unfinished,
         Some(agent) => {
@@ -159,33 +152,32 @@ impl Owned<'_> {
         }
         let component = match self.inner.component(agent, spec).await {
             Ok(component) => component,
-            Err(error) => return Ok(self.failed(&error)),
+            Err(error) => return self.failed(&error, spec).await,
         };
         for attempt in 1.. {
-            let handled = match self.attempt(agent, spec, &component).await? {
-                Attempted::Handled(handled, usage) => {
-                    self.journal.took(&usage);
-                    handled
-                }
-                Attempted::Leave(leaving) => return Ok(leaving),
+            let plan = match self.plan(agent, spec, &component) {
+                Ok(plan) => plan,
+                Err(error) => return self.failed(&error, spec).await,
             };
-            match handled {
-                Err(CallError::Busy(_) | CallError::Internal { .. }) if attempt < ATTEMPTS => {
+            let (began, excused) = (Instant::now(), plan.scope.excused());
+            let attempted = self.attempt(plan, &component, spec).await;
+            self.journal.was_active(began.elapsed().saturating_sub(excused.so_far()));
+            match attempted? {
+                Attempted::Leave(leaving) => return Ok(leaving),
+                Attempted::Halted(halt) => return self.halted(halt, spec).await,
+                Attempted::Cancelled(reason) => return Ok(self.cancelled(reason)),
+                Attempted::Handled(Err(CallError::Busy(_) | CallError::Internal { .. })) if attempt < ATTEMPTS => {
                     self.start_over(spec).await?;
                 }
-                handled => return Ok(self.finished(handled)),
+                Attempted::Handled(handled) => return self.finished(handled, spec).await,
             }
         }
         Ok(Leaving::Unfinished)
     }
 
     /// One sandbox, until it ends or is not wanted any more.
-    async fn attempt(&mut self, agent: &Agent, spec: &Spec, component: &Component) -> Result<Attempted, ExecuteError> {
+    async fn attempt(&mut self, plan: Plan, component: &Component, spec: &Spec) -> Result<Attempted, ExecuteError> {
         let (stop, stopped) = oneshot::channel::<()>();
-        let plan = match self.plan(agent, spec, component) {
-            Ok(plan) => plan,
-            Err(error) => return Ok(Attempted::Leave(self.failed(&error))),
-        };
         let signal = Box::pin(async move {
             // Where nobody can stop it any more, it is not stopped.
             if stopped.await.is_err() {
@@ -202,12 +194,15 @@ impl Owned<'_> {
         let mut paused_until = None;
         loop {
             tokio::select! {
-                ended = &mut handling => return Ok(Attempted::Handled(ended.result, ended.usage)),
+                ended = &mut handling => {
+                    journal.took(&ended.usage);
+                    return Ok(Attempted::Handled(ended.result));
+                }
                 // Ends with the run only.
                 () = &mut keeping => {}
                 halt = journal.halted() => {
                     journal.close();
-                    return Ok(Attempted::Leave(self.halted(halt)));
+                    return Ok(Attempted::Halted(halt));
                 }
                 wait = &mut idle => {
                     journal.close();
@@ -227,7 +222,7 @@ impl Owned<'_> {
                         // Whatever is under way is recorded as cancelled where it is dropped.
                         let _ = stop.send(());
                         handling.await;
-                        return Ok(Attempted::Leave(self.cancelled(reason)));
+                        return Ok(Attempted::Cancelled(reason));
                     }
                     paused_until = self.paused.then(|| tokio::time::Instant::now() + inner.grace);
                 }
@@ -251,7 +246,20 @@ impl Owned<'_> {
             .heard_by(Some(Arc::new(move |delta| drop(deltas.send(delta)))));
         let scope = Scope::outermost(tree, reach, of.tools.clone(), imports).knowing(of.models.clone());
         let output = Output::new(&of.limits, Sink::Capture);
-        Ok(Plan { component: component.clone(), scope, limits: of.limits, output, hold: Some(self.hold.clone()) })
+        let wall_time = match spec.timeout_ms.map(Duration::from_millis) {
+            Some(timeout) => {
+                let active = Duration::from_millis(self.journal.usage().active_ms);
+                let left = timeout.saturating_sub(active);
+                if left.is_zero() {
+                    let (used, max) = (millis(active), millis(timeout));
+                    return Err(LimitExceeded::new(LimitKind::WallTime, used, max).into());
+                }
+                left.min(of.limits.wall_time)
+            }
+            None => of.limits.wall_time,
+        };
+        let limits = Limits { wall_time, ..of.limits };
+        Ok(Plan { component: component.clone(), scope, limits, output, hold: Some(self.hold.clone()) })
     }
 
     /// Takes what others sent, in order.
@@ -313,14 +321,23 @@ impl Owned<'_> {
         Leaving::Finished(RunStatus::Cancelled, Detail { failure: Some(failure), ..self.detail() })
     }
 
-    fn failed(&self, error: &CallError) -> Leaving {
-        self.failure(error.kind(), error.to_string())
+    async fn failed(&self, error: &CallError, spec: &Spec) -> Result<Leaving, ExecuteError> {
+        self.failure(error.kind(), error.to_string(), spec).await
     }
 
-    fn failure(&self, kind: ErrorKind, message: String) -> Leaving {
-        self.journal.record(EventKind::Failed { kind, message: message.clone() }, Trace::default());
+    async fn failure(&self, kind: ErrorKind, message: String, spec: &Spec) -> Result<Leaving, ExecuteError> {
+        let retried_as = self.try_again(spec).await?;
+        self.journal.record(EventKind::Failed { kind, message: message.clone(), retried_as }, Trace::default());
         let failure = RunFailure { kind, message };
-        Leaving::Finished(RunStatus::Failed, Detail { failure: Some(failure), ..self.detail() })
+        Ok(Leaving::Finished(RunStatus::Failed, Detail { failure: Some(failure), ..self.detail() }))
+    }
+
+    /// Starts another run in the place of this one, where it may be tried again.
+    async fn try_again(&self, spec: &Spec) -> Result<Option<RunId>, ExecuteError> {
+        let Some(retries) = spec.retries.checked_sub(1) else { return Ok(None) };
+        let spec = Spec { retries, seed: super::start::seed(), forked_from: None, ..spec.clone() };
+        let key = format!("retry of {}", self.id);
+        Ok(Some(self.inner.create(RunId::new(), &spec, Some(key)).await?))
     }
 
     fn diverged(&self, position: u64, recorded: Option<String>, attempted: Option<String>) -> Leaving {
@@ -331,28 +348,28 @@ impl Owned<'_> {
     }
 
     /// What becomes of a run whose handler came to an end.
-    fn finished(&self, handled: Handled) -> Leaving {
+    async fn finished(&self, handled: Handled, spec: &Spec) -> Result<Leaving, ExecuteError> {
         if let Some((position, recorded)) = self.journal.left_over() {
             let attempted = match &handled {
                 Ok(_) => None,
                 Err(error) => Some(error.to_string()),
             };
-            return self.diverged(position, Some(recorded), attempted);
+            return Ok(self.diverged(position, Some(recorded), attempted));
         }
         let response = match handled {
             Ok(Ok(response)) => response,
-            Ok(Err(message)) => return self.failure(ErrorKind::ToolError, message),
-            Err(error) => return self.failed(&error),
+            Ok(Err(message)) => return self.failure(ErrorKind::ToolError, message, spec).await,
+            Err(error) => return self.failed(&error, spec).await,
         };
         let said = self.journal.output();
         let output = if said.is_empty() { response.output } else { said };
         let (files, usage) = (self.journal.files(), self.journal.usage());
         self.journal.record(EventKind::Complete { output: output.clone(), files, usage }, Trace::default());
-        Leaving::Finished(RunStatus::Completed, Detail { output: Some(output), ..self.detail() })
+        Ok(Leaving::Finished(RunStatus::Completed, Detail { output: Some(output), ..self.detail() }))
     }
 
-    fn halted(&mut self, halt: Halt) -> Leaving {
-        match halt {
+    async fn halted(&mut self, halt: Halt, spec: &Spec) -> Result<Leaving, ExecuteError> {
+        Ok(match halt {
             Halt::Fenced | Halt::WentBack | Halt::UsedUp => Leaving::Lost,
             Halt::Storage(error) => {
                 tracing::error!(run = %self.id, %error, "the journal cannot be kept: the run stops here");
@@ -364,9 +381,9 @@ impl Owned<'_> {
             }
             Halt::Failed(reason) => {
                 self.journal.reopen();
-                self.failure(ErrorKind::ToolError, reason)
+                self.failure(ErrorKind::ToolError, reason, spec).await?
             }
-        }
+        })
     }
 
     /// Goes through the past anew, after the host failed.
@@ -407,7 +424,9 @@ impl Owned<'_> {
 }
 
 enum Attempted {
-    Handled(Handled, Usage),
+    Handled(Handled),
+    Halted(Halt),
+    Cancelled(String),
     Leave(Leaving),
 }
 

@@ -16,6 +16,7 @@ use crate::event::{Event, EventKind, Settlement};
 use crate::journal::{UnreadableEntry, read_event};
 use crate::life::RunId;
 use crate::storage::{Hint, Hints, RunRecord, Sent, Storage, StorageError};
+use crate::workspace::WORKSPACE;
 
 /// How many events are read at once.
 const PAGE: usize = 500;
@@ -222,7 +223,7 @@ impl Run {
     pub async fn files(&self) -> Result<Vec<String>, RunError> {
         let folder = self.workspace().await?;
         let listed = off_executor(move || list(&folder)).await;
-        listed.map_err(|source| RunError::File { path: super::start::WORKSPACE.to_owned(), source })
+        listed.map_err(|source| RunError::File { path: WORKSPACE.to_owned(), source })
     }
 
     /// What is in a file of its workspace.

@@ -149,7 +149,7 @@ impl Run {
     async fn component_of(&self, spec: &Spec) -> Result<Component, ReplayError> {
         let inner = &self.runs().inner;
         let lost = |message: String| ReplayError::Host { message };
-        if let Some(agent) = inner.agents.find(&self.summary().await?) {
+        if let Some(agent) = inner.agents.find(self.summary().await?).await {
             return inner.component(&agent, spec).await.map_err(|error| lost(error.to_string()));
         }
         let bytes = inner.storage.blob(spec.component).await?;

@@ -1,6 +1,7 @@
 //! What a run is started with, and what is kept of that.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use casemate_host_bindings::{Message, Role};
 use casemate_policy::Folder;
@@ -21,6 +22,8 @@ pub struct RunRequest {
     pub(super) files: Vec<String>,
     pub(super) workspace: Option<PathBuf>,
     pub(super) mounts: Vec<Folder>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) retries: u32,
     pub(super) idempotency_key: Option<String>,
     pub(super) attachment: Value,
 }
@@ -39,6 +42,8 @@ impl RunRequest {
             files: Vec::new(),
             workspace: None,
             mounts: Vec::new(),
+            timeout: None,
+            retries: 0,
             idempotency_key: None,
             attachment: Value::Null,
         }
@@ -68,6 +73,20 @@ impl RunRequest {
     /// A further folder for its tools.
     pub fn mount(mut self, folder: Folder) -> Self {
         self.mounts.push(folder);
+        self
+    }
+
+    /// How long it may be at work in all, without the time in which it waits for people, input and timers or is paused;
+    /// by default there is no limit but that of the agent's sandboxes.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = Some(time);
+        self
+    }
+
+    /// How often it is started anew where it fails, as another run with the same message and workspace; default 0. Its
+    /// last event tells which. What was cancelled, diverged, or was denied by a person is not tried again.
+    pub fn retries(mut self, count: u32) -> Self {
+        self.retries = count;
         self
     }
 
@@ -114,6 +133,10 @@ pub(crate) struct Spec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) mounts: Vec<Mount>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_ms: Option<u64>,
+    #[serde(default)]
+    pub(crate) retries: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) forked_from: Option<ForkedFrom>,
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub(crate) attachment: Value,
@@ -142,6 +165,7 @@ impl Spec {
             turns: self.turns,
             tokens: self.tokens,
             cost: self.cost,
+            workspace: self.workspace.clone(),
             variables: self.variables.clone(),
         }
     }

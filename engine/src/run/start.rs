@@ -10,10 +10,12 @@ use super::request::{Mount, Spec};
 use super::summary::Detail;
 use super::{Agent, Inner, Run, RunRequest, RunSummary, Runs};
 use crate::component::ContentHash;
-use crate::event::{Event, EventKind, RunUsage, Versions};
+use crate::event::{Event, EventKind, Versions};
 use crate::journal::{ContextFile, Entry, Trace, to_micros};
 use crate::life::{RunId, RunStatus};
+use crate::limits::millis;
 use crate::storage::{NewRun, StorageError};
+use crate::workspace::WORKSPACE;
 
 /// Why a run cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -64,23 +66,30 @@ impl Runs {
     pub async fn start(&self, agent: &str, request: RunRequest) -> Result<Run, StartError> {
         let key = request.idempotency_key.clone();
         let (id, spec) = self.inner.spec(agent, request).await?;
-        let inner = &self.inner;
-        let created = to_micros(inner.clock.now());
-        let first = first_entry(&spec, created);
+        let id = self.inner.create(id, &spec, key).await?;
+        Ok(self.run(id))
+    }
+}
+
+impl Inner {
+    /// Has the storage keep a run that begins.
+    pub(super) async fn create(&self, id: RunId, spec: &Spec, key: Option<String>) -> Result<RunId, StorageError> {
+        let created = to_micros(self.clock.now());
+        let first = first_entry(spec, created);
         let new = NewRun {
             id,
             agent: spec.agent.clone(),
             created,
             // It is data without keys that are no text.
-            spec: serde_json::to_string(&spec).unwrap_or_default().into(),
-            state: Detail { usage: RunUsage::default(), ..Detail::default() }.state(RunStatus::Queued),
+            spec: serde_json::to_string(spec).unwrap_or_default().into(),
+            state: Detail::default().state(RunStatus::Queued),
             entries: vec![first.stored()],
             blobs: vec![spec.component],
             idempotency_key: key,
         };
-        let id = inner.storage.create(new).await?;
-        inner.adopt(id);
-        Ok(self.run(id))
+        let id = self.storage.create(new).await?;
+        self.adopt(id);
+        Ok(id)
     }
 }
 
@@ -100,7 +109,8 @@ impl Inner {
         let id = RunId::new();
         let now = to_micros(self.clock.now());
         let asked = RunSummary::unborn(id, name, now, &request.attachment);
-        let agent = self.agents.find(&asked).ok_or_else(|| StartError::UnknownAgent { name: name.to_owned() })?;
+        let agent = self.agents.find(asked).await;
+        let agent = agent.ok_or_else(|| StartError::UnknownAgent { name: name.to_owned() })?;
         if agent.inner.component.handler().is_none() {
             return Err(StartError::NoHandler { name: name.to_owned() });
         }
@@ -128,6 +138,8 @@ impl Inner {
             variables: agent.inner.grants.variables().to_vec(),
             workspace,
             mounts: mounts.collect(),
+            timeout_ms: request.timeout.map(millis),
+            retries: request.retries,
             forked_from: None,
             attachment: request.attachment,
         };
@@ -179,9 +191,6 @@ async fn read_files(workspace: Option<&Path>, paths: Vec<String>) -> Result<Vec<
     Ok(files)
 }
 
-/// Where tools see the workspace.
-pub(super) const WORKSPACE: &str = "/workspace";
-
 /// The path of a file within the workspace.
 pub(super) fn within_workspace(path: &str) -> &str {
     path.strip_prefix(WORKSPACE).unwrap_or(path).trim_start_matches('/')
@@ -206,7 +215,7 @@ impl Agent {
 }
 
 /// What nobody can guess: ids hold 74 bits of the system's randomness each.
-fn seed() -> String {
+pub(super) fn seed() -> String {
     let [one, two, three, four] = std::array::from_fn(|_| uuid::Uuid::now_v7());
     format!("{one}{two}{three}{four}")
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::request::Spec;
 use crate::call::ErrorKind;
+use crate::component::ContentHash;
 use crate::event::{RunUsage, timestamp};
 use crate::life::{RunId, RunStatus, WaitingOn};
 use crate::storage::{RunRecord, RunState};
@@ -19,6 +20,9 @@ pub struct RunSummary {
     pub id: RunId,
     /// The name of its agent.
     pub agent: String,
+    /// The hash of the component that its agent is; of a run that is still to be created, none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<ContentHash>,
     /// Where it is in its life.
     pub status: RunStatus,
     /// What it waits for, where it waits.
@@ -84,6 +88,7 @@ impl RunSummary {
         Self {
             id,
             agent: agent.to_owned(),
+            component: None,
             status: RunStatus::Queued,
             waiting_on: None,
             created: at,
@@ -97,10 +102,13 @@ impl RunSummary {
 
     pub(super) fn of(record: RunRecord) -> Self {
         let Detail { output, failure, usage } = Detail::read(&record.state.detail);
-        let attachment = serde_json::from_str::<Spec>(&record.spec).map(|spec| spec.attachment).unwrap_or_default();
+        // What another version wrote may not be read; then its owner says so.
+        let spec = serde_json::from_str::<Spec>(&record.spec).ok();
+        let (component, attachment) = spec.map(|spec| (spec.component, spec.attachment)).unzip();
         Self {
             id: record.id,
             agent: record.agent,
+            component,
             status: record.state.status,
             waiting_on: record.state.waiting_on,
             created: record.created,
@@ -108,7 +116,7 @@ impl RunSummary {
             output,
             failure,
             usage,
-            attachment,
+            attachment: attachment.unwrap_or_default(),
         }
     }
 }
