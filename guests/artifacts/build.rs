@@ -26,7 +26,7 @@ struct Guest {
     contracts: &'static [&'static str],
 }
 
-const GUESTS: [Guest; 11] = [
+const GUESTS: [Guest; 14] = [
     Guest { name: "toolbox", file: "casemate_toolbox.wasm", contracts: &["toolbox"] },
     Guest { name: "adversarial", file: "casemate_adversarial.wasm", contracts: &["adversarial"] },
     Guest { name: "echo", file: "casemate_echo.wasm", contracts: &["echo"] },
@@ -36,8 +36,11 @@ const GUESTS: [Guest; 11] = [
     Guest { name: "planner", file: "casemate_planner.wasm", contracts: &["planner", "weather"] },
     Guest { name: "fetcher", file: "casemate_fetcher.wasm", contracts: &["fetcher"] },
     Guest { name: "talker", file: "casemate_talker.wasm", contracts: &["talker", "agent"] },
-    Guest { name: "puppet", file: "casemate_puppet.wasm", contracts: &[] },
+    Guest { name: "puppet", file: "casemate_puppet.wasm", contracts: &["agent"] },
     Guest { name: "postman", file: "casemate-postman.wasm", contracts: &[] },
+    Guest { name: "chat", file: "casemate_chat.wasm", contracts: &["agent"] },
+    Guest { name: "triage", file: "casemate_triage.wasm", contracts: &["agent"] },
+    Guest { name: "textkit", file: "casemate_textkit.wasm", contracts: &["agent"] },
 ];
 
 fn main() -> Result<()> {
@@ -78,7 +81,7 @@ impl Folders {
 
     /// Says what the guests are made of, so that cargo knows when to build them again.
     fn watch(&self, guests: &[&Guest]) {
-        let shared = ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"].map(|name| self.guests.join(name));
+        let shared = ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "sdk"].map(|name| self.guests.join(name));
         let own = guests.iter().map(|guest| self.guests.join(guest.name));
         let contracts = guests.iter().flat_map(|guest| guest.contracts).map(|name| self.wit.join(name));
         for path in shared.into_iter().chain(own).chain(contracts) {

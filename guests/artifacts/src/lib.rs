@@ -50,13 +50,89 @@ pub const PUPPET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/puppet.wasm"
 #[cfg(feature = "postman")]
 pub const POSTMAN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/postman.wasm"));
 
-#[cfg(all(test, feature = "toolbox"))]
+/// The built-in agent: a model, the tools that were granted, and the loop between them.
+#[cfg(feature = "chat")]
+pub const CHAT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/chat.wasm"));
+
+/// An agent that reads a support message. It needs a model and the tool `lookup`, which `LEDGER` has, and asks for the
+/// number of an order where the message names none, as `#A-1042`.
+#[cfg(feature = "triage")]
+pub const TRIAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/triage.wasm"));
+
+/// Tools for text that describe themselves, through `casemate:agent/provider@0.1.0`: `word-count`, `slugify` and
+/// `diff-lines`.
+#[cfg(feature = "textkit")]
+pub const TEXTKIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/textkit.wasm"));
+
+#[cfg(test)]
 mod tests {
+    #[cfg(feature = "toolbox")]
     #[test]
     fn the_toolbox_describes_itself() {
         let component = super::TOOLBOX;
         assert!(component.starts_with(b"\0asm\x0d\0\x01\0"));
         let section = b"package-docs";
         assert!(component.windows(section.len()).any(|bytes| bytes == section));
+    }
+
+    /// What a component imports and exports, but for imports of `wasi:cli` and `wasi:io`: Rust's standard library
+    /// brings these, and they tell nothing that is different each time.
+    #[cfg(any(feature = "chat", feature = "triage", feature = "textkit"))]
+    #[track_caller]
+    fn check_interfaces(component: &[u8], imports: &[&str], export: &str) {
+        let (mut imported, mut exported) = (Vec::new(), Vec::new());
+        let mut depth = 0;
+        for payload in wasmparser::Parser::new(0).parse_all(component) {
+            use wasmparser::Payload;
+            match payload.unwrap() {
+                Payload::Version { .. } => depth += 1,
+                Payload::End(_) => depth -= 1,
+                Payload::ComponentImportSection(section) if depth == 1 => {
+                    imported.extend(section.into_iter().map(|import| unversioned(import.unwrap().name.name)));
+                }
+                Payload::ComponentExportSection(section) if depth == 1 => {
+                    exported.extend(section.into_iter().map(|export| export.unwrap().name.name.to_owned()));
+                }
+                _ => {}
+            }
+        }
+        imported.retain(|name| !["wasi:cli/", "wasi:io/"].iter().any(|prefix| name.starts_with(prefix)));
+        imported.sort();
+        assert_eq!(imported, imports);
+        assert_eq!(exported, [export]);
+    }
+
+    #[cfg(any(feature = "chat", feature = "triage", feature = "textkit"))]
+    fn unversioned(interface: &str) -> String {
+        interface.split_once('@').map_or(interface, |(name, _)| name).to_owned()
+    }
+
+    #[cfg(any(feature = "chat", feature = "triage"))]
+    const OF_AGENTS: [&str; 4] =
+        ["casemate:agent/model", "casemate:agent/run", "casemate:agent/tools", "casemate:agent/types"];
+
+    #[cfg(feature = "chat")]
+    #[test]
+    fn the_built_in_agent_imports_what_agents_may() {
+        check_interfaces(super::CHAT, &OF_AGENTS, "casemate:agent/handler@0.1.0");
+    }
+
+    #[cfg(feature = "triage")]
+    #[test]
+    fn an_agent_of_the_sdk_imports_what_agents_may() {
+        check_interfaces(super::TRIAGE, &OF_AGENTS, "casemate:agent/handler@0.1.0");
+    }
+
+    #[cfg(feature = "textkit")]
+    #[test]
+    fn tools_of_the_sdk_import_nothing_that_they_do_not_use() {
+        // What looks for differences has a deadline, and a map.
+        let imports = [
+            "casemate:agent/types",
+            "wasi:clocks/monotonic-clock",
+            "wasi:clocks/wall-clock",
+            "wasi:random/insecure-seed",
+        ];
+        check_interfaces(super::TEXTKIT, &imports, "casemate:agent/provider@0.1.0");
     }
 }

@@ -42,12 +42,14 @@ impl calls::Guest for Caller {
     }
 
     fn call_all(calls: Vec<(String, String)>) -> Vec<String> {
-        let calls: Vec<_> = calls.into_iter().map(|(name, input)| ToolCall { id: String::new(), name, input }).collect();
+        let calls: Vec<_> =
+            calls.into_iter().map(|(name, input)| ToolCall { id: String::new(), name, input }).collect();
         tools::call_all(&calls).into_iter().map(|result| told(result.map_err(text))).collect()
     }
 
     fn call_many_at_once(name: String, input: String, count: u32) -> (u32, u32) {
-        let calls: Vec<_> = (0..count).map(|_| ToolCall { id: String::new(), name: name.clone(), input: input.clone() }).collect();
+        let calls: Vec<_> =
+            (0..count).map(|_| ToolCall { id: String::new(), name: name.clone(), input: input.clone() }).collect();
         tally(tools::call_all(&calls))
     }
 
