@@ -5,8 +5,9 @@
 //! nothing of what an entry says: entries, messages and specifications are text to it.
 //!
 //! A run is *owned* from the moment a worker claims it until it is released. Whoever claims it next fences the owner
-//! before: each claim begins a new *epoch*, and what comes with an older one is not written. Claims look at leases, since
-//! a worker that died releases nothing; appends look at the epoch only. Moments are kept to the microsecond, rounded down.
+//! before: each claim begins a new *epoch*, and what comes with an older one is not written. Claims look at leases,
+//! since a worker that died releases nothing; appends look at the epoch only. Moments are kept to the microsecond,
+//! rounded down.
 //!
 //! What nobody may count on, so that a database for several nodes can keep them too: an order over all runs, a
 //! transaction across runs, reads that cost nothing, a lock that tells who owns a run, the clock of a process, hints
@@ -25,6 +26,8 @@ use crate::gate::ApprovalId;
 use crate::json::ArgumentsHash;
 use crate::life::{RunId, RunStatus, WaitingOn};
 
+#[cfg(any(feature = "sqlite", feature = "testing"))]
+mod fail;
 mod hints;
 mod malformed;
 mod memory;
@@ -32,6 +35,8 @@ mod moment;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(any(feature = "sqlite", feature = "testing"))]
+pub(crate) use fail::Fail;
 pub use memory::MemoryStorage;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{OpenError, SqliteStorage};
@@ -354,8 +359,8 @@ pub trait Storage: Send + Sync {
     ///
     /// Looked at in this order: whether the run is there ([`NotFound`](AppendError::NotFound)), is owned in this epoch
     /// ([`Fenced`](AppendError::Fenced)), whether its journal goes on with a greater number than expected
-    /// ([`Conflict`](AppendError::Conflict)) or a smaller one ([`WentBack`](AppendError::WentBack)), and whether the rest fits
-    /// together: the numbers of the entries, blobs that are there, messages that came, approvals of new ids
+    /// ([`Conflict`](AppendError::Conflict)) or a smaller one ([`WentBack`](AppendError::WentBack)), and whether the
+    /// rest fits together: the numbers of the entries, blobs that are there, messages that came, approvals of new ids
     /// ([`Refused`](AppendError::Refused)). The lease of the worker is not looked at.
     ///
     /// A state that is an end takes what was not decided of the run's approvals away.
@@ -364,14 +369,15 @@ pub trait Storage: Send + Sync {
     /// Makes a worker, whose lease is over `ttl` from now by the clock of the storage.
     fn register(&self, ttl: Duration) -> BoxFuture<'_, Result<WorkerId, StorageError>>;
 
-    /// Has a lease end `ttl` from now; with no time at all it is over. Answers whether it was still on. One that is over
-    /// stays over: the worker stops all its runs before anything else, and registers anew.
+    /// Has a lease end `ttl` from now; with no time at all it is over. Answers whether it was still on. One that is
+    /// over stays over: the worker stops all its runs before anything else, and registers anew.
     fn renew(&self, worker: WorkerId, ttl: Duration) -> BoxFuture<'_, Result<bool, StorageError>>;
 
-    /// Takes runs, at most `limit`, of these agents only where some are named; about the oldest first. Those can be taken
-    /// that are queued or running and that no worker owns whose lease is on. No two claims take the same.
+    /// Takes runs, at most `limit`, of these agents only where some are named; about the oldest first. Those can be
+    /// taken that are queued or running and that no worker owns whose lease is on. No two claims take the same.
     ///
-    /// Each gets a new epoch and is [`RunStatus::Running`], waiting for nothing. A worker whose lease is over gets none.
+    /// Each gets a new epoch and is [`RunStatus::Running`], waiting for nothing. A worker whose lease is over gets
+    /// none.
     fn claim(
         &self,
         worker: WorkerId,
@@ -379,13 +385,13 @@ pub trait Storage: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Claimed>, StorageError>>;
 
-    /// Takes that one run as [`claim`](Self::claim) does, but in whatever state it is, unless it is finished or a worker
-    /// whose lease is on owns it.
+    /// Takes that one run as [`claim`](Self::claim) does, but in whatever state it is, unless it is finished or a
+    /// worker whose lease is on owns it.
     fn claim_one(&self, worker: WorkerId, run: RunId) -> BoxFuture<'_, Result<Option<Claimed>, StorageError>>;
 
-    /// Appends, and gives the run back in the state that the append brings; queued, where it brings none. Where its inbox
-    /// has messages after `seen_inbox`, and the state is no end, it is queued instead. Nobody owns it afterwards, so a
-    /// further append is fenced.
+    /// Appends, and gives the run back in the state that the append brings; queued, where it brings none. Where its
+    /// inbox has messages after `seen_inbox`, and the state is no end, it is queued instead. Nobody owns it afterwards,
+    /// so a further append is fenced.
     fn release(&self, append: Append, seen_inbox: u64) -> BoxFuture<'_, Result<Released, AppendError>>;
 
     /// Puts a message into the inbox of a run, once per `id`, and has a run that waits or is paused queued, waiting for
@@ -395,11 +401,11 @@ pub trait Storage: Send + Sync {
     /// The messages after number `after`, at most `limit`, used up or not.
     fn inbox(&self, run: RunId, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<InboxMessage>, StorageError>>;
 
-    /// Decides an approval, if nobody has yet, and [sends](Self::send) `message` to its run: both or neither. Of several
-    /// at once one is taken.
+    /// Decides an approval, if nobody has yet, and [sends](Self::send) `message` to its run: both or neither. Of
+    /// several at once one is taken.
     ///
-    /// Looked at in this order: whether it is there, is about these arguments, is decided already, and has expired at the
-    /// moment of the decision.
+    /// Looked at in this order: whether it is there, is about these arguments, is decided already, and has expired at
+    /// the moment of the decision.
     fn decide(
         &self,
         approval: ApprovalId,
@@ -411,8 +417,8 @@ pub trait Storage: Send + Sync {
     /// An approval, decided or not; none where it was withdrawn.
     fn approval(&self, approval: ApprovalId) -> BoxFuture<'_, Result<Option<StoredApproval>, StorageError>>;
 
-    /// Approvals that are not decided, expired ones too, in order of id, so about the oldest first; of one run, where one
-    /// is named.
+    /// Approvals that are not decided, expired ones too, in order of id, so about the oldest first; of one run, where
+    /// one is named.
     fn pending_approvals(
         &self,
         run: Option<RunId>,
@@ -429,8 +435,8 @@ pub trait Storage: Send + Sync {
     /// A run without its journal.
     fn run(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StorageError>>;
 
-    /// Runs, at most `limit`, by when they were created, newest first. A page may lag behind. A run that is there all the
-    /// while is on exactly one page. Refused where the cursor is none that this storage gave.
+    /// Runs, at most `limit`, by when they were created, newest first. A page may lag behind. A run that is there all
+    /// the while is on exactly one page. Refused where the cursor is none that this storage gave.
     fn list(
         &self,
         filter: RunFilter,
@@ -542,34 +548,5 @@ impl NewApproval {
         } else {
             None
         }
-    }
-}
-
-/// The two ways in which every operation can fail.
-#[cfg(any(feature = "sqlite", feature = "testing"))]
-pub(crate) trait Fail: Sized {
-    fn refused(cause: Cause) -> Self;
-    fn unknown(cause: Cause) -> Self;
-}
-
-#[cfg(any(feature = "sqlite", feature = "testing"))]
-impl Fail for StorageError {
-    fn refused(cause: Cause) -> Self {
-        Self::Refused(cause)
-    }
-
-    fn unknown(cause: Cause) -> Self {
-        Self::Unknown(cause)
-    }
-}
-
-#[cfg(any(feature = "sqlite", feature = "testing"))]
-impl Fail for AppendError {
-    fn refused(cause: Cause) -> Self {
-        Self::Refused(cause)
-    }
-
-    fn unknown(cause: Cause) -> Self {
-        Self::Unknown(cause)
     }
 }

@@ -5,6 +5,7 @@ mod files;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use casemate::storage::{
     Append, Claimed, MemoryStorage, NewRun, OpenError, RunState, SqliteStorage, Storage, StoredEntry,
@@ -12,11 +13,13 @@ use casemate::storage::{
 use casemate::testing::ManualClock;
 use casemate::testing::storage::{Faults, FaultyStorage, PROMISES, conformance};
 use casemate::{RunId, RunStatus};
-use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 /// Longer than any test takes.
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A microsecond less.
+const ALMOST_AN_HOUR: Duration = Duration::from_micros(3_599_999_999);
 
 /// A folder for a file that does not exist yet.
 struct Folder(TempDir);
@@ -162,7 +165,7 @@ async fn leases_go_by_the_clock_of_the_storage() {
         let claimed = owned(&*storage).await;
         let run = claimed.record.id;
         let other = storage.register(HOUR * 9).await.unwrap();
-        clock.advance(HOUR - Duration::from_micros(1));
+        clock.advance(ALMOST_AN_HOUR);
         assert!(storage.claim(other, None, 9).await.unwrap().is_empty());
         clock.advance(Duration::from_micros(1));
         let taken = storage.claim(other, None, 9).await.unwrap();
@@ -181,7 +184,7 @@ async fn blobs_age_by_the_clock_of_the_storage() {
         let hash = storage.put_blob("blob".into()).await.unwrap();
         clock.advance(HOUR / 2);
         assert_eq!(storage.put_blob("blob".into()).await.unwrap(), hash);
-        clock.advance(HOUR - Duration::from_micros(1));
+        clock.advance(ALMOST_AN_HOUR);
         assert_eq!(storage.prune_blobs(HOUR, 9).await.unwrap(), 0, "it was put again");
         clock.advance(Duration::from_micros(1));
         assert_eq!(storage.prune_blobs(HOUR, 9).await.unwrap(), 1);

@@ -196,7 +196,7 @@ impl Inner {
 
     fn claim(&self, worker: WorkerId, agents: Option<&[String]>, limit: usize) -> Vec<Claimed> {
         let free = self.index().claimable(agents, limit, micros(self.now()));
-        let claim = |id| self.claim_if(worker, id, |run| run.is_active());
+        let claim = |id| self.claim_if(worker, id, Run::is_active);
         free.into_iter().filter_map(claim).collect()
     }
 

@@ -85,7 +85,7 @@ mod tests {
         check(UNIX_EPOCH, 0);
         check(UNIX_EPOCH + Duration::from_nanos(1_999), 1);
         check(UNIX_EPOCH - Duration::from_nanos(1), -1);
-        check(UNIX_EPOCH - Duration::from_nanos(1_000), -1);
+        check(UNIX_EPOCH - Duration::from_micros(1), -1);
         check(UNIX_EPOCH - Duration::from_nanos(1_001), -2);
     }
 

@@ -1,8 +1,8 @@
 //! Storage in a SQLite file: durable, without a server, for one machine.
 //!
 //! Everything is written by one thread, which makes durable at once what waits ([`writer`]), and read by a few others
-//! ([`readers`]); no executor ever waits for a disk. Several processes may have one file open: who owns a run is told by
-//! epochs and leases, as everywhere, and never by a lock.
+//! ([`readers`]); no executor ever waits for a disk. Several processes may have one file open: who owns a run is told
+//! by epochs and leases, as everywhere, and never by a lock.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -75,8 +75,8 @@ struct Inner {
 }
 
 impl SqliteStorage {
-    /// Opens the file, and makes it and its folders where they do not exist, private to the user. It waits for the disk:
-    /// call it before there is anything that should not wait.
+    /// Opens the file, and makes it and its folders where they do not exist, private to the user. It waits for the
+    /// disk: call it before there is anything that should not wait.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::open_with_clock(path, SystemClock)
     }

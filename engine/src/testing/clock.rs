@@ -32,7 +32,7 @@ impl ManualClock {
 /// A clock that stands at the first second of the year 2026.
 impl Default for ManualClock {
     fn default() -> Self {
-        Self::at(UNIX_EPOCH + Duration::from_secs(1_767_225_600))
+        Self::at(UNIX_EPOCH + Duration::from_hours(490_896))
     }
 }
 

@@ -43,10 +43,14 @@ pub struct Promise {
 /// Every promise that can be checked without harming anybody.
 pub const PROMISES: &[Promise] = promises::ALL;
 
-/// Checks every promise, each with a storage of its own, and panics with the names of those that are not kept.
+/// Checks every promise, each with a storage of its own.
 ///
 /// `fresh` makes a place where nothing was stored yet. A place opens the storage that is there, the same one each time:
 /// for what is durable, after all handles are dropped too.
+///
+/// # Panics
+///
+/// Where promises are not kept; it names them.
 pub async fn conformance<P, S>(fresh: impl Fn() -> P)
 where
     P: Fn() -> S + Send + Sync + 'static,

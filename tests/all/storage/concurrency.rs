@@ -1,6 +1,7 @@
 //! Many at once: in one process, and with several handles to one file, as several processes have them.
 
 use std::collections::BTreeSet;
+use std::task::Poll;
 
 use casemate::storage::{AppendError, SqliteStorage, Storage};
 use casemate::testing::storage::sqlite_commits;
@@ -15,6 +16,13 @@ fn hold(folder: &Folder) -> impl FnOnce() + use<> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     std::mem::forget(transaction);
     move || drop(connection)
+}
+
+/// Each task has handed its append in when it was polled once; the executor takes some turns for all of them.
+async fn all_are_handed_in() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -34,8 +42,7 @@ async fn what_waits_is_made_durable_at_once() {
             tokio::spawn(async move { storage.append(append).await })
         })
         .collect();
-    // Each has handed its append in when it has been polled once.
-    tokio::task::yield_now().await;
+    all_are_handed_in().await;
     release();
     for append in appends {
         assert_eq!(append.await.unwrap().unwrap(), 2);
@@ -70,7 +77,7 @@ async fn what_cannot_be_done_does_no_harm_to_what_waits_beside_it() {
             tokio::spawn(async move { storage.append(append).await })
         })
         .collect();
-    tokio::task::yield_now().await;
+    all_are_handed_in().await;
     release();
     for (n, append) in appends.into_iter().enumerate() {
         let result = append.await.unwrap();
@@ -141,11 +148,24 @@ async fn nothing_is_lost_where_whoever_asked_goes_away() {
     let claimed = owned(&storage).await;
     for sequence in 1..50 {
         let mut append = storage.append(entry(claimed.record.id, claimed.epoch, sequence, "entry"));
-        let polled = futures_util::FutureExt::now_or_never(&mut append);
-        assert!(polled.is_none(), "a commit takes longer than handing it in");
+        std::future::poll_fn(|cx| Poll::Ready(append.as_mut().poll(cx).is_ready())).await;
         drop(append);
     }
     // It is done after those.
     storage.check().await.unwrap();
     assert_eq!(texts(&storage, claimed.record.id).await.len(), 49);
+}
+
+#[test]
+fn a_new_file_is_made_once_however_many_open_it() {
+    for _ in 0..20 {
+        let folder = Folder::new();
+        let openings: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| folder.try_open())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for opening in openings {
+            opening.map(drop).unwrap();
+        }
+    }
 }

@@ -34,7 +34,8 @@ fn own_file() -> Option<String> {
 async fn append_and_tell(storage: &SqliteStorage) -> AppendError {
     let claimed = owned(storage).await;
     let mut out = std::io::stdout();
-    writeln!(out, "run {}", claimed.record.id).unwrap();
+    // The harness may have begun a line.
+    writeln!(out, "\nrun {}", claimed.record.id).unwrap();
     for sequence in 1.. {
         let append = entry(claimed.record.id, claimed.epoch, sequence, &text(sequence));
         if let Err(error) = storage.append(append).await {
@@ -142,7 +143,7 @@ async fn where_the_system_has_no_room_it_is_refused() {
         let error = append_and_tell(&storage).await;
         assert!(matches!(error, AppendError::Refused(_)), "{error:?}");
         let runs = storage.list(casemate::storage::RunFilter::default(), 9, None).await.unwrap();
-        println!("left {}", texts(&storage, runs.items[0].id).await.len());
+        println!("\nleft {}", texts(&storage, runs.items[0].id).await.len());
         return;
     }
     // In blocks of 512 bytes or of 1024, as the shell likes.

@@ -65,7 +65,7 @@ pub enum OpenError {
         needed: &'static str,
     },
     /// It cannot be read: it is damaged, no SQLite file, or somebody else locks it.
-    #[error("`{}` cannot be used: if it is damaged, restore it from a backup", path.display())]
+    #[error("`{}` cannot be opened as storage; if it is damaged, restore it from a backup", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,

@@ -184,8 +184,8 @@ fn refer(tx: &Tx<'_>, run: RunId, hash: ContentHash) -> rusqlite::Result<()> {
 }
 
 fn ask(tx: &Tx<'_>, run: RunId, approvals: &[NewApproval]) -> Result<(), Stop<AppendError>> {
-    let sql =
-        "INSERT INTO approvals (id, run, hash, expires_us, text) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO approvals (id, run, hash, expires_us, text) VALUES (?1, ?2, ?3, ?4, ?5) \
+         ON CONFLICT DO NOTHING";
     let mut insert = tx.connection.prepare_cached(sql)?;
     for asked in approvals {
         let expires = micros(asked.expires);

@@ -36,7 +36,8 @@ pub(super) fn claim(
     if !is_on(tx, worker)? {
         return Ok(Vec::new());
     }
-    let wanted = if agents.is_some() { "agent IN (SELECT value FROM json_each(:agents))" } else { ":agents IS NULL" };
+    // The plus keeps SQLite from looking among all runs of an agent, instead of among those that are active.
+    let wanted = if agents.is_some() { "+agent IN (SELECT value FROM json_each(:agents))" } else { ":agents IS NULL" };
     let sql = format!(
         "SELECT id FROM runs WHERE status IN ('queued', 'running') AND {FREE} AND {wanted} \
          ORDER BY created_us, id LIMIT :limit"
@@ -68,8 +69,8 @@ fn take(tx: &mut Tx<'_>, worker: WorkerId, run: RunId) -> Result<Option<Claimed>
     let Some(record) = rows::record(tx.connection, run)?.filter(|record| !record.state.status.is_finished()) else {
         return Ok(None);
     };
-    let sql = "UPDATE runs SET status = 'running', waiting_on = NULL, wake_at_us = NULL, worker = ?2, epoch = epoch + 1, \
-         updated_us = ?3 WHERE id = ?1 RETURNING epoch, next, inbox_consumed";
+    let sql = "UPDATE runs SET status = 'running', waiting_on = NULL, wake_at_us = NULL, worker = ?2, \
+         epoch = epoch + 1, updated_us = ?3 WHERE id = ?1 RETURNING epoch, next, inbox_consumed";
     let mut update = tx.connection.prepare_cached(sql)?;
     let claimed = update.query_row(params![run.to_bytes(), worker.to_bytes(), tx.now], |row| {
         Ok(Claimed { record, epoch: row.get(0)?, next: row.get(1)?, consumed_inbox: row.get(2)? })

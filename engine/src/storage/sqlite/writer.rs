@@ -230,8 +230,8 @@ impl Desk {
         }
     }
 
-    /// Does this and whatever else waits in one transaction. Where it comes to nothing, each is tried alone, so that one
-    /// that cannot be done does no harm to the others.
+    /// Does this and whatever else waits in one transaction. Where it comes to nothing, each is tried alone, so that
+    /// one that cannot be done does no harm to the others.
     fn together(&mut self, first: Box<dyn Work>) {
         let mut batch = vec![first];
         if let Err(error) = self.begin() {
@@ -316,7 +316,9 @@ impl Desk {
     }
 
     fn answer(&mut self, batch: Vec<Box<dyn Work>>, end: &End) {
-        batch.into_iter().for_each(|work| work.answer(end));
+        for work in batch {
+            work.answer(end);
+        }
         if let End::Done = end {
             self.touched.drain(..).for_each(|run| self.watchers.tell(Hint::Run(run)));
         }

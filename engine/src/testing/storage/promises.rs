@@ -27,7 +27,7 @@ use crate::storage::{
 };
 
 /// Longer than any test takes.
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 macro_rules! promises {
     ($($name:ident),* $(,)?) => {
@@ -271,7 +271,7 @@ fn decision(text: &str) -> StoredDecision {
 }
 
 #[track_caller]
-fn refused<T: std::fmt::Debug>(result: Result<T, StorageError>) {
+fn refused<T: std::fmt::Debug>(result: &Result<T, StorageError>) {
     assert!(matches!(result, Err(StorageError::Refused(_))), "{result:?}");
 }
 
@@ -315,7 +315,7 @@ async fn creating_is_whole_or_not_at_all(world: World) {
     let without_blob = NewRun { blobs: vec![ContentHash::of(b"nowhere")], ..new_run() };
     for new in [unnumbered, without_blob] {
         let id = new.id;
-        refused(world.storage.create(new).await);
+        refused(&world.storage.create(new).await);
         assert!(world.storage.run(id).await.unwrap().is_none());
         assert!(world.texts(id).await.is_empty());
     }
@@ -783,7 +783,7 @@ async fn the_end_of_a_run_withdraws_what_it_asked(world: World) {
 }
 
 async fn pending_approvals_are_listed(world: World) {
-    let mut approvals = vec![question(), question(), question()];
+    let mut approvals = [question(), question(), question()];
     approvals.sort_by_key(|approval| approval.id);
     let ids: Vec<_> = approvals.iter().map(|approval| approval.id).collect();
     let mut runs = Vec::new();
@@ -871,7 +871,7 @@ async fn pages_hold_each_run_once(world: World) {
 
 async fn a_foreign_cursor_is_refused(world: World) {
     for text in ["", "1", "a.b", "'; DROP TABLE runs"] {
-        refused(world.storage.list(RunFilter::default(), 9, Some(Cursor(text.to_owned()))).await);
+        refused(&world.storage.list(RunFilter::default(), 9, Some(Cursor(text.to_owned()))).await);
     }
 }
 
