@@ -118,9 +118,11 @@ impl File {
     /// Refuses a file that somebody else made, before anything in it changes.
     fn check_owner(&self, connection: &Connection) -> Result<(), OpenError> {
         let tables = "SELECT count(*) FROM sqlite_schema";
-        let owner = connection
-            .pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))
-            .and_then(|owner| Ok((owner, connection.query_row(tables, [], |row| row.get::<_, i64>(0))?)));
+        // Both as of one moment: another process may be making the file.
+        let owner = connection.unchecked_transaction().and_then(|moment| {
+            let owner = moment.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?;
+            Ok((owner, moment.query_row(tables, [], |row| row.get::<_, i64>(0))?))
+        });
         match owner.map_err(|error| self.unusable(error))? {
             (APPLICATION_ID, _) | (0, 0) => Ok(()),
             _ => Err(OpenError::Foreign { path: self.path.clone() }),
