@@ -126,9 +126,9 @@ impl<'a> Question<'a> {
     /// Shows it, and waits for an answer that is one.
     fn put(&self, input: &mut impl BufRead, out: &mut impl Write) -> std::io::Result<Answer> {
         self.show(out)?;
-        // What leaves for a host is not changed on the way.
+        // What leaves for a host or a model is not changed on the way.
         let (can_edit, choices) = match self.subject {
-            Subject::Host(_) | Subject::Secret(_) => (false, "[y]es / [n]o: "),
+            Subject::Host(_) | Subject::Secret(_) | Subject::Model(_) => (false, "[y]es / [n]o: "),
             _ => (true, "[y]es / [n]o / [e]dit: "),
         };
         loop {
@@ -156,6 +156,7 @@ impl<'a> Question<'a> {
         let asked = match self.subject {
             Subject::Host(_) => format!("May a request go to `{name}`?"),
             Subject::Secret(_) => format!("May the secret `{name}` be used?"),
+            Subject::Model(_) => format!("May the model `{name}` be asked?"),
             _ => format!("May `{name}` be called?"),
         };
         writeln!(out, "\n{}", styled(BOLD, asked))?;
@@ -279,23 +280,21 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_for_a_host_is_not_edited() {
-        let subject = Subject::Host("a.net".into());
+    fn what_leaves_is_not_edited() {
+        not_edited(&Subject::Host("a.net".into()), "May a request go to `a.net`?");
+        not_edited(&Subject::Model("fast".into()), "May the model `fast` be asked?");
+    }
+
+    #[track_caller]
+    fn not_edited(subject: &Subject, asked: &str) {
         let (annotations, input) = (Annotations::default(), json!({"method": "GET"}));
-        let question = Question {
-            subject: &subject,
-            source: None,
-            annotations,
-            input: &input,
-            asks: "Send?",
-            rules: &[],
-            principal: "bot",
-        };
+        let question =
+            Question { subject, source: None, annotations, input: &input, asks: "Send?", rules: &[], principal: "bot" };
         let mut shown = anstream::StripStream::new(Vec::new());
         let answer = question.put(&mut "e\n{}\ny\n".as_bytes(), &mut shown).unwrap();
         let shown = String::from_utf8(shown.into_inner()).unwrap();
         assert_eq!(answer, Answer::Approve);
-        assert!(shown.contains("May a request go to `a.net`?") && !shown.contains("[e]dit"), "{shown}");
+        assert!(shown.contains(asked) && !shown.contains("[e]dit"), "{shown}");
     }
 
     #[test]

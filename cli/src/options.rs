@@ -1,5 +1,6 @@
 //! Options that several subcommands share, and how their values are written.
 
+mod models;
 mod policy;
 mod secrets;
 mod tools;
@@ -18,6 +19,7 @@ use etcetera::BaseStrategy as _;
 
 use crate::{render, source};
 
+pub(crate) use models::ModelOptions;
 pub(crate) use policy::{PolicyOptions, PolicyTexts};
 pub(crate) use secrets::SecretFlag;
 pub(crate) use tools::{KnownTools, ToolFlag, ToolOptions};
@@ -93,6 +95,8 @@ pub(crate) struct SandboxOptions {
     #[command(flatten)]
     pub(crate) tools: ToolOptions,
     #[command(flatten)]
+    pub(crate) models: ModelOptions,
+    #[command(flatten)]
     pub(crate) policy: PolicyOptions,
 }
 
@@ -112,6 +116,12 @@ pub(crate) struct GrantOptions {
     /// Let the tool with that name be called each time that a person says yes; see `--approve`
     #[arg(long = "ask-tool", value_name = "NAME[=QUESTION]")]
     asked_tools: Vec<String>,
+    /// Let the model with that name be asked
+    #[arg(long = "allow-model", value_name = "NAME")]
+    allowed_models: Vec<String>,
+    /// Let the model with that name be asked each time that a person says yes; see `--approve`
+    #[arg(long = "ask-model", value_name = "NAME[=QUESTION]")]
+    asked_models: Vec<String>,
     /// Let HTTP requests go to a host, such as `api.example.com` or `GET,HEAD https://*.example.com/v1`
     ///
     /// PATTERN is [METHOD,.. ][SCHEME://]HOST[:PORT][/PATH][=CLASS,..], where HOST is a name, an address, `*.NAME` for
@@ -150,6 +160,11 @@ impl GrantOptions {
         self.grants.is_some() || !self.allowed_tools.is_empty() || !self.asked_tools.is_empty()
     }
 
+    /// Whether anything is said of models.
+    pub(crate) fn speak_of_models(&self) -> bool {
+        self.grants.is_some() || !self.allowed_models.is_empty() || !self.asked_models.is_empty()
+    }
+
     /// Whether anything is said of requests and what goes into them.
     pub(crate) fn speak_of_requests(&self) -> bool {
         self.grants.is_some() || !self.hosts.is_empty() || !self.secrets.is_empty()
@@ -165,6 +180,9 @@ impl GrantOptions {
             grants = grants.env(name, value)?;
         }
         grants = self.add_tools(grants, tools)?;
+        for (name, wish) in wishes(&self.asked_models, &self.allowed_models) {
+            grants = wish.add_model(grants, name)?;
+        }
         grants = self.hosts.iter().cloned().fold(grants, Grants::host);
         let flags: Vec<SecretFlag> = self.secrets.iter().map(|text| text.parse()).collect::<anyhow::Result<_>>()?;
         let secrets = secrets::declared(&flags, data)?;
@@ -186,19 +204,15 @@ impl GrantOptions {
 
     /// What is named counts before what a `*` covers, and of that what asks before what does not.
     fn add_tools(&self, mut grants: Grants, tools: &[&str]) -> anyhow::Result<Grants> {
-        let asked = self.asked_tools.iter().map(|text| match text.split_once('=') {
-            Some((name, question)) => (name, Wish::Ask(Some(question))),
-            None => (text.as_str(), Wish::Ask(None)),
-        });
-        let wishes = asked.chain(self.allowed_tools.iter().map(|name| (name.as_str(), Wish::Allow)));
+        let wishes = wishes(&self.asked_tools, &self.allowed_tools);
         let (patterns, named): (Vec<_>, Vec<_>) = wishes.partition(|(name, _)| name.ends_with('*'));
         for (name, wish) in named {
-            grants = wish.add(grants, name)?;
+            grants = wish.add_tool(grants, name)?;
         }
         for (pattern, wish) in patterns {
             for name in covered(pattern, tools)? {
                 if grants.find_tool(name).is_none() {
-                    grants = wish.add(grants, name)?;
+                    grants = wish.add_tool(grants, name)?;
                 }
             }
         }
@@ -206,7 +220,16 @@ impl GrantOptions {
     }
 }
 
-/// How a tool is to be granted.
+/// What `NAME[=QUESTION]` and `NAME` wish for, by the names.
+fn wishes<'a>(asked: &'a [String], allowed: &'a [String]) -> impl Iterator<Item = (&'a str, Wish<'a>)> {
+    let asked = asked.iter().map(|text| match text.split_once('=') {
+        Some((name, question)) => (name, Wish::Ask(Some(question))),
+        None => (text.as_str(), Wish::Ask(None)),
+    });
+    asked.chain(allowed.iter().map(|name| (name.as_str(), Wish::Allow)))
+}
+
+/// How a tool or a model is to be granted.
 #[derive(Clone, Copy)]
 enum Wish<'a> {
     Allow,
@@ -214,11 +237,19 @@ enum Wish<'a> {
 }
 
 impl Wish<'_> {
-    fn add(self, grants: Grants, name: &str) -> Result<Grants, GrantError> {
+    fn add_tool(self, grants: Grants, name: &str) -> Result<Grants, GrantError> {
         match self {
             Self::Allow => grants.tool(name),
             Self::Ask(Some(question)) => grants.tool_after_asking(name, question),
             Self::Ask(None) => grants.tool_after_asking(name, format!("May `{name}` be called?")),
+        }
+    }
+
+    fn add_model(self, grants: Grants, name: &str) -> Result<Grants, GrantError> {
+        match self {
+            Self::Allow => grants.model(name),
+            Self::Ask(Some(question)) => grants.model_after_asking(name, question),
+            Self::Ask(None) => grants.model_after_asking(name, format!("May `{name}` be asked?")),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{anyhow, bail};
 use casemate::{
-    Approver, Call, CedarPolicy, Component, Engine, Gate, Grants, Limits, Principal, Secrets, Tool, ToolFacts,
+    Approver, Call, CedarPolicy, Component, Engine, Gate, Grants, Limits, Models, Principal, Secrets, Tool, ToolFacts,
 };
 use serde_json::Value;
 
@@ -16,6 +16,7 @@ pub(crate) struct Setup {
     pub(crate) grants: Grants,
     pub(crate) secrets: Secrets,
     pub(crate) binding: Binding,
+    pub(crate) models: Models,
     pub(crate) policy: Option<CedarPolicy>,
     pub(crate) principal: Principal,
     limits: Limits,
@@ -37,6 +38,7 @@ impl Setup {
         for flag in &options.tools.tools {
             binding.bind(flag, &mut loader).await?;
         }
+        let models = options.models.read()?;
         let names: Vec<_> = binding.all().map(Tool::name).collect();
         let (grants, secrets) = options.grants.read(&names, data)?;
         check_folders(&grants, data)?;
@@ -46,8 +48,8 @@ impl Setup {
         for warning in policy.iter().flat_map(CedarPolicy::warnings) {
             render::warning_line(&warning.to_string());
         }
-        warn_of_the_unseen(&component, &binding);
-        Ok(Self { component, grants, secrets, binding, policy, principal: options.policy.principal, limits })
+        warn_of_the_unseen(&component, &binding, &models);
+        Ok(Self { component, grants, secrets, binding, models, policy, principal: options.policy.principal, limits })
     }
 
     /// Tells of each secret that has no value to use; what needs it will fail.
@@ -67,7 +69,7 @@ impl Setup {
             None => builder.build(),
         };
         let call = self.component.call(export, input).grants(self.grants).limits(self.limits).principal(self.principal);
-        (call.tools(self.binding.tools).imports(self.binding.imports).gate(&gate), gate)
+        (call.tools(self.binding.tools).imports(self.binding.imports).models(self.models).gate(&gate), gate)
     }
 }
 
@@ -90,9 +92,15 @@ fn check_folders(grants: &Grants, data: &DataOptions) -> anyhow::Result<()> {
 }
 
 /// A name that is no import is for those who call tools by name; where nobody does, it was meant to be one.
-fn warn_of_the_unseen(component: &Component, binding: &Binding) {
-    let calls = |name: &str| name.starts_with("casemate:agent/") || name.starts_with("wasi:http/outgoing-handler");
-    let calls_by_name = component.description().imports.iter().any(|import| calls(&import.name));
+fn warn_of_the_unseen(component: &Component, binding: &Binding, models: &Models) {
+    let imported = component.description().imports;
+    let imports = |interface: &str| imported.iter().any(|import| import.name.starts_with(interface));
+    let calls_by_name = imports("casemate:agent/tools@") || imports("wasi:http/outgoing-handler@");
+    // Tools inherit what the component has.
+    if !models.is_empty() && !imports("casemate:agent/model@") && binding.all().next().is_none() {
+        let names: Vec<_> = models.names().map(|name| format!("`{name}`")).collect();
+        render::warning_line(&format!("the component asks no models, so it does not use {}", names.join(", ")));
+    }
     let imports: Vec<_> = binding.imports.names().collect();
     let names: Vec<_> = binding.tools.tools().map(|(_, tool): (_, &Tool)| format!("`{}`", tool.name())).collect();
     if !calls_by_name && !names.is_empty() {

@@ -2,8 +2,9 @@
 //!
 //! A [`Component`] is loaded and described by an [`Engine`]; each of its exported functions is a tool, called with
 //! JSON. A call runs in a fresh sandbox: it reaches only what its [`Grants`] say, uses no more than its [`Limits`]
-//! say, and nothing of it survives. On the world it acts by calling [`Tool`]s, through the [`Gate`]: grants, a
-//! [`Policy`], a [`Budget`] and a person's approval decide each call before it happens, and all of it is an [`Event`].
+//! say, and nothing of it survives. On the world it acts by calling [`Tool`]s and asking [`Model`]s, through the [`Gate`]:
+//! grants, a [`Policy`], a [`Budget`] and a person's approval decide each call before it happens, and all of it is an
+//! [`Event`].
 //!
 //! ```
 //! use casemate::{Access, Engine, Folder, Grants};

@@ -1,2 +1,7 @@
-//! The README's Rust, compiled and run as doc tests.
-#![doc = include_str!("../../README.md")]
+//! The Rust in documents, compiled and run as doc tests.
+
+#[doc = include_str!("../../README.md")]
+mod readme {}
+
+#[doc = include_str!("../../docs/models.md")]
+mod models {}

@@ -35,6 +35,11 @@ With the web:
   casemate call agent.wasm run --allow-host api.example.com --secret KEY=env:API_KEY@api.example.com
   casemate call agent.wasm run --tool crm=crm.toml --allow-tool 'crm-*' --secret CRM_KEY=file:crm.key
 
+With models:
+  casemate call agent.wasm work '{\"task\":\"use the tools\"}' --model fast=playground --allow-model fast
+  casemate call agent.wasm work '{\"task\":\"Refund A-1\"}' --model fast=scripted:refund.toml --allow-model fast \\
+      --tool refund=ledger.wasm#refund --ask-tool refund --events
+
 Exit status: 0 fine, 1 the tool's own error, 2 invalid input or usage, 3 a limit was reached,
 4 denied, 5 trap, 6 busy or internal, 130 cancelled.")]
 pub(crate) struct Call {

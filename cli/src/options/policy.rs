@@ -12,7 +12,7 @@ use crate::source;
 #[derive(Args)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyOptions {
-    /// Decide calls of tools, requests and uses of secrets by the Cedar rules in this file too. Rules take away from what is granted, or ask
+    /// Decide calls of tools, chats, requests and uses of secrets by the Cedar rules in this file too. Rules take away from what is granted, or ask
     #[arg(long = "policy", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// On whose behalf it acts, for rules: an id, or JSON such as '{"id":"bot","parents":[{"group":"support"}]}'

@@ -1,4 +1,4 @@
-//! Every rule in docs/policy.md is tried with the calls, requests and secrets that stand below it.
+//! Every rule in docs/policy.md is tried with the calls, requests, secrets and chats that stand below it.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a page that cannot be read is a failed test")]
 
@@ -81,7 +81,7 @@ fn at_hour(hour: u64) -> SystemTime {
 fn the_situations_on_the_page() {
     let tools = tools();
     let sections: Vec<_> = PAGE.split("\n### ").skip(1).collect();
-    assert!(sections.len() >= 17, "seventeen situations");
+    assert!(sections.len() >= 18, "eighteen situations");
     for section in sections {
         let title = section.lines().next().unwrap();
         let (_, rest) = section.split_once("```cedar\n").unwrap_or_else(|| panic!("{title}: no rule"));
@@ -95,22 +95,25 @@ fn the_situations_on_the_page() {
     }
 }
 
-/// `| tool | input | circumstances | verdict |`, `| fetch | request | … |` or `| use SECRET | request | … |`; returns the
-/// verdict.
+/// `| tool | input | circumstances | verdict |`, `| fetch | request | … |`, `| use SECRET | request | … |` or
+/// `| chat MODEL | input | … |`; returns the verdict.
 fn try_row(title: &str, policy: &CedarPolicy, tools: &[ToolFacts], row: &str) -> String {
     let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
     let [what, with, circumstances, expected] = cells[..] else { panic!("{title}: {row}") };
     let (what, with) = (what.trim_matches('`'), with.trim_matches('`'));
     let Circumstances { principal, time, depth, calls, address } = Circumstances::parse(circumstances);
+    let input =
+        |text: &str| -> Value { serde_json::from_str(text).unwrap_or_else(|error| panic!("{title}: {row}: {error}")) };
     let decide = |action| policy.decide(&Query { principal: &principal, action, time, depth, calls });
     let decision = if what == "fetch" {
         decide(Action::Fetch { request: &request(with), address })
     } else if let Some(secret) = what.strip_prefix("use ") {
         decide(Action::Use { secret, request: &request(with), address })
+    } else if let Some(model) = what.strip_prefix("chat ") {
+        decide(Action::Chat { model, input: &input(with) })
     } else {
         let tool = tools.iter().find(|facts| facts.identity.name == what).unwrap_or_else(|| panic!("{title}: {row}"));
-        let input: Value = serde_json::from_str(with).unwrap_or_else(|error| panic!("{title}: {row}: {error}"));
-        decide(Action::Call { tool: &tool.identity, input: &input })
+        decide(Action::Call { tool: &tool.identity, input: &input(with) })
     };
     let found = match &decision.verdict {
         Verdict::Allow => "allow".to_owned(),

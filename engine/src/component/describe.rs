@@ -87,6 +87,7 @@ fn grant_for(import: &str) -> Option<&'static str> {
     match interface {
         "wasi:cli/environment" => Some("--env NAME=VALUE, for variables"),
         "casemate:agent/tools" => Some("--tool NAME=SOURCE and --allow-tool NAME, for tools"),
+        "casemate:agent/model" => Some("--model NAME=SOURCE and --allow-model NAME, for models"),
         _ if interface.starts_with("wasi:filesystem/") => Some("--dir HOST::GUEST, for folders"),
         _ if interface.starts_with("wasi:sockets/") || interface.starts_with("wasi:http/") => {
             Some("none: the network is closed")

@@ -18,10 +18,10 @@ use crate::options::{CacheOptions, DataOptions, GrantOptions, KnownTools, Policy
 use crate::render::{self, BAD, BOLD, DIM, GOOD, WARN, styled};
 use attempt::{Attempt, request_line};
 
-/// Tell what rules decide about one call, request or use of a secret, and which of them
+/// Tell what rules decide about one call, request, use of a secret or chat, and which of them
 ///
-/// It is decided by the code that decides when it happens. Where grants are given (`--allow-tool`, `--allow-host`,
-/// `--secret`, `--grants` and so on), it is told what they say too, and both must say yes.
+/// It is decided by the code that decides when it happens. Where grants are given (`--allow-tool`, `--allow-model`,
+/// `--allow-host`, `--secret`, `--grants` and so on), it is told what they say too, and both must say yes.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -33,13 +33,15 @@ Examples:
       --action fetch --request 'GET https://api.example.com/v1' --address private
   casemate policy explain --policy rules.cedar --secret KEY@api.example.com \\
       --action use:KEY --request 'POST https://api.example.com/v1'
+  casemate policy explain --policy rules.cedar --allow-model fast \\
+      --action chat:fast --input '{\"messages\":1,\"text\":\"Hello\",\"tools\":[]}'
 
 Exit status: 0 whatever the verdict is, 2 where there is none.")]
 pub(crate) struct Explain {
-    /// What is tried: `call:` and a tool's own name, `fetch`, or `use:` and the name of a secret
+    /// What is tried: `call:` and a tool's own name, `fetch`, `use:` and the name of a secret, or `chat:` and the name of a model
     #[arg(long, value_name = "ACTION", value_parser = Attempt::from_str)]
     action: Attempt,
-    /// The input of a call: JSON, @FILE, or - for standard input
+    /// The input of a call, or what rules see of a chat: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON", default_value = "{}")]
     input: String,
     /// The request, for `fetch` and `use:NAME`
@@ -106,6 +108,7 @@ impl Explain {
         let granting = match self.action {
             Attempt::Call(_) => self.grants.speak_of_tools(),
             Attempt::Fetch | Attempt::Use(_) => self.grants.speak_of_requests(),
+            Attempt::Chat(_) => self.grants.speak_of_models(),
         };
         if texts.is_none() && !granting {
             let flag = self.action.flag();
@@ -147,6 +150,7 @@ impl Explain {
                 let (request, address) = self.request()?;
                 Action::Use { secret, request, address }
             }
+            Attempt::Chat(model) => Action::Chat { model, input },
         })
     }
 

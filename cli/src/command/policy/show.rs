@@ -46,6 +46,8 @@ struct View {
     tools: BTreeMap<String, ToolView>,
     /// What serves each imported function; nothing where it is `null`.
     imports: BTreeMap<String, Option<ToolView>>,
+    /// By the names that grants and rules know them by, the default first.
+    models: Vec<ModelView>,
     /// The HTTP requests that may leave.
     hosts: Vec<HostView>,
     /// By name: those that are granted or declared.
@@ -70,7 +72,14 @@ struct ToolView {
     standing: Standing,
 }
 
-/// How far a tool can be called at all.
+#[derive(Serialize)]
+struct ModelView {
+    name: String,
+    #[serde(flatten)]
+    standing: Standing,
+}
+
+/// How far a tool can be called, or a model asked, at all.
 #[derive(Serialize)]
 #[serde(tag = "standing", rename_all = "kebab-case")]
 enum Standing {
@@ -127,7 +136,7 @@ impl Show {
 
 impl View {
     fn of(setup: &Setup) -> Self {
-        let Setup { component, grants, secrets, binding, policy, principal, .. } = setup;
+        let Setup { component, grants, secrets, binding, models, policy, principal, .. } = setup;
         let folders = grants.folders().iter().map(|folder| FolderView {
             guest: folder.guest().to_owned(),
             host: folder.host().display().to_string(),
@@ -150,6 +159,7 @@ impl View {
             stdin_bytes: grants.input().len(),
             tools: binding.tools.tools().map(|(name, bound)| (name.to_owned(), tool(bound))).collect(),
             imports: binding.imports.functions().map(|(name, server)| (name, server.map(tool))).collect(),
+            models: models.names().map(|name| ModelView::of(name, grants)).collect(),
             hosts: grants.hosts().iter().map(HostView::of).collect(),
             secrets: secrets::views(grants, secrets),
             policy: policy.as_ref().map(|policy| policy.version().to_owned()),
@@ -157,7 +167,21 @@ impl View {
     }
 }
 
+impl ModelView {
+    fn of(name: &str, grants: &Grants) -> Self {
+        let standing = match grants.find_model(name) {
+            Some(grant) => Standing::granted(grant.question()),
+            None => Standing::NotGranted { allow: render::flag("--allow-model", name) },
+        };
+        Self { name: name.to_owned(), standing }
+    }
+}
+
 impl Standing {
+    fn granted(question: Option<&str>) -> Self {
+        question.map_or(Self::Granted, |question| Self::Asks { question: question.to_owned() })
+    }
+
     fn of(tool: &Tool, grants: &Grants, policy: Option<&impl Policy>) -> Self {
         let Some(grant) = grants.find_tool(tool.name()) else {
             return Self::NotGranted { allow: render::flag("--allow-tool", tool.name()) };
@@ -165,7 +189,7 @@ impl Standing {
         if policy.is_some_and(|policy| !policy.could_allow(tool.identity())) {
             return Self::Forbidden;
         }
-        grant.question().map_or(Self::Granted, |question| Self::Asks { question: question.to_owned() })
+        Self::granted(grant.question())
     }
 
     fn text(&self) -> String {
@@ -207,6 +231,11 @@ impl View {
                 Some(tool) => format!("{name}\n    served by {}", tool.text(&tool.name)),
                 None => format!("{name}\n    nothing serves it, bind it with `--tool {name}=SOURCE`"),
             }),
+        )?;
+        section(
+            out,
+            "Models",
+            self.models.iter().map(|ModelView { name, standing }| format!("{name:<12}  {}", standing.text())),
         )?;
         section(out, "Hosts", self.hosts.iter().map(HostView::text))?;
         section(out, "Secrets", self.secrets.iter().map(|(name, secret)| secret.text(name)))?;

@@ -15,6 +15,8 @@ pub(super) enum Attempt {
     Fetch,
     /// Putting the secret of that name into a request.
     Use(String),
+    /// Asking the model of that name.
+    Chat(String),
 }
 
 impl Attempt {
@@ -24,6 +26,7 @@ impl Attempt {
             Self::Call(_) => "--allow-tool NAME",
             Self::Fetch => "--allow-host HOST",
             Self::Use(_) => "--secret NAME@HOST",
+            Self::Chat(_) => "--allow-model NAME",
         }
     }
 }
@@ -35,8 +38,9 @@ impl FromStr for Attempt {
         match text.split_once(':') {
             Some(("call", name)) if !name.is_empty() => Ok(Self::Call(name.to_owned())),
             Some(("use", name)) if !name.is_empty() => Ok(Self::Use(name.to_owned())),
+            Some(("chat", name)) if !name.is_empty() => Ok(Self::Chat(name.to_owned())),
             None if text == "fetch" => Ok(Self::Fetch),
-            _ => bail!("`{text}` is none of call:NAME, fetch and use:NAME"),
+            _ => bail!("`{text}` is none of call:NAME, fetch, use:NAME and chat:NAME"),
         }
     }
 }
@@ -48,6 +52,7 @@ impl fmt::Display for Attempt {
             Self::Call(name) => write!(f, "call:{name}"),
             Self::Fetch => f.write_str("fetch"),
             Self::Use(name) => write!(f, "use:{name}"),
+            Self::Chat(name) => write!(f, "chat:{name}"),
         }
     }
 }
@@ -68,10 +73,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for text in ["call:a:b#c", "fetch", "use:KEY"] {
+        for text in ["call:a:b#c", "fetch", "use:KEY", "chat:a/b:1"] {
             assert_eq!(text.parse::<Attempt>().unwrap().to_string(), text);
         }
-        for text in ["", "call", "call:", "fetch:x", "use", "refund"] {
+        for text in ["", "call", "call:", "fetch:x", "use", "chat:", "refund"] {
             assert!(text.parse::<Attempt>().is_err(), "{text}");
         }
     }

@@ -14,6 +14,10 @@ pub(super) fn verdict(grants: &Grants, secrets: &Secrets, action: &Action<'_>) -
         },
         Action::Fetch { request, address } => fetch(grants, request, *address),
         Action::Use { secret, request, .. } => put(grants, secrets, secret, request),
+        Action::Chat { model, .. } => match grants.find_model(model) {
+            Some(grant) => asking(grant.question()),
+            None => deny(format!("the model `{model}` is not granted"), Some(render::flag("--allow-model", model))),
+        },
         _ => deny("grants know nothing of it".to_owned(), None),
     }
 }
