@@ -93,7 +93,8 @@ impl TimingView<'_> {
         Ok(pollable)
     }
 
-    /// Which of these are over: what is no timer always is, since all else that an agent can wait for is there at once.
+    /// Which of these are over: what is no timer always is, since all else that the agent of a run can wait for is there
+    /// at once.
     fn over(&self, journal: &Journal, pollables: &[Resource<DynPollable>]) -> Vec<u32> {
         let now = journal.clock_now();
         let is_over = |pollable: &Resource<DynPollable>| self.until(pollable).is_none_or(|until| until <= now);
@@ -113,9 +114,12 @@ impl poll::Host for TimingView<'_> {
         let Some(journal) = self.0.scope.own_journal().cloned().filter(|_| !pollables.is_empty()) else {
             return poll::Host::poll(&mut self.0.table, pollables).await;
         };
-        // A handle that is none is refused as everywhere.
         for pollable in &pollables {
+            // A handle that is none is refused as everywhere.
             self.0.table.get(pollable)?;
+            if self.until(pollable).is_none() {
+                poll::HostPollable::block(&mut self.0.table, Resource::new_borrow(pollable.rep())).await?;
+            }
         }
         journal.read_clock();
         loop {

@@ -23,8 +23,7 @@ use crate::limits::{LimitExceeded, LimitKind, Limits};
 use crate::secret::placeholder;
 
 /// What a sandbox finds in its environment without being given it: where its tools are, and for each secret that it may
-/// use a placeholder in the variable of the secret's name.
-/// What was granted under such a name stays.
+/// use a placeholder in the variable of the secret's name. What was granted under such a name stays.
 pub(crate) fn variables(scope: &Scope, component: &Component) -> Vec<(String, String)> {
     let reach = scope.reach();
     let secrets = reach.secrets().iter().map(|grant| (grant.name().to_owned(), placeholder(grant.name())));
@@ -91,6 +90,11 @@ impl WasiHttpHooks for Http {
         _transfer: Transfer,
     ) -> Box<dyn Future<Output = Exchange> + Send> {
         let at_once = |error| Box::new(std::future::ready(Err(error)));
+        if self.scope.own_journal().is_some() {
+            let reason = Denial::new("the agent of a run has no network of its own: what it wants there, tools do");
+            self.refusals.add_denied(RefusedAction::Request, &request.uri().to_string(), &reason);
+            return at_once(Error::HttpRequestDenied);
+        }
         let line = match self.line(&request) {
             Ok(line) => line,
             Err(error) => return at_once(error),
