@@ -16,7 +16,7 @@ use wasmtime_wasi_io::bindings::wasi::io::poll;
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 
 use super::Host;
-use crate::journal::Journal;
+use crate::journal::{Journal, to_micros};
 
 /// The timers of a run's agent, by the handle of their pollable.
 #[derive(Default)]
@@ -89,7 +89,8 @@ impl TimingView<'_> {
     fn add_timer(&mut self, until: Option<SystemTime>) -> wasmtime::Result<Resource<DynPollable>> {
         let timer = self.0.table.push(RunTimer)?;
         let pollable = subscribe(&mut self.0.table, timer)?;
-        self.0.timers.0.insert(pollable.rep(), until.unwrap_or(SystemTime::UNIX_EPOCH + FOREVER));
+        let until = until.map_or(SystemTime::UNIX_EPOCH + FOREVER, to_micros_up);
+        self.0.timers.0.insert(pollable.rep(), until);
         Ok(pollable)
     }
 
@@ -162,6 +163,12 @@ struct RunTimer;
 #[async_trait]
 impl Pollable for RunTimer {
     async fn ready(&mut self) {}
+}
+
+/// The next whole microsecond: moments are recorded in such.
+fn to_micros_up(moment: SystemTime) -> SystemTime {
+    const ALMOST_ONE: Duration = Duration::from_nanos(999);
+    moment.checked_add(ALMOST_ONE).map_or(moment, to_micros)
 }
 
 fn nanos(time: Duration) -> u64 {
