@@ -16,6 +16,15 @@ use serde_json::json;
 use crate::support::{counting, granted, toolset};
 use support::{Place, kinds, settled};
 
+/// The example that embedders are shown, as it stands.
+#[path = "../../engine/examples/agent.rs"]
+mod example;
+
+#[test]
+fn the_example_runs() {
+    example::main().unwrap();
+}
+
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(test);
