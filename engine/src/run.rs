@@ -10,6 +10,7 @@ mod approvals;
 mod execute;
 mod handle;
 mod message;
+mod prune;
 mod replay;
 mod request;
 mod start;
@@ -158,10 +159,17 @@ impl Runs {
         Ok(Page { items: items.into_iter().map(RunSummary::of).collect(), next })
     }
 
-    /// Removes finished runs, with all that is kept of them, and answers how many. What a workspace of the runs' own
-    /// holds is removed too.
+    /// Removes finished runs, at most `limit`, with all that is kept of them, and answers how many: their journals, what
+    /// of their blobs nobody else needs any more, once it is an hour old, and the workspaces of
+    /// their own in which nothing changed for an hour.
     pub async fn prune(&self, prune: Prune, limit: usize) -> Result<usize, StorageError> {
-        self.inner.storage.prune(prune, limit).await
+        const GRACE: Duration = Duration::from_hours(1);
+        let removed = self.inner.storage.prune(prune, limit).await?;
+        self.inner.storage.prune_blobs(GRACE, limit).await?;
+        if let Some(workspaces) = &self.inner.workspaces {
+            prune::remove_left_over(workspaces, self.inner.storage.as_ref()).await?;
+        }
+        Ok(removed)
     }
 
     /// Gives all runs back that are being executed here, and executes none any more. Effects that are under way and
