@@ -40,7 +40,7 @@ pub use budget::Budget;
 #[cfg(feature = "http")]
 use egress::Egress;
 #[cfg(feature = "http")]
-pub(crate) use fetch::{Outgoing, Unanswered, Wanted};
+pub(crate) use fetch::{Outgoing, Unanswered, Wanted, Whole};
 #[cfg(feature = "http")]
 pub(crate) use permit::Record;
 pub(crate) use permit::{Invocation, Permit};

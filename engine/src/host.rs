@@ -3,7 +3,7 @@
 mod clocks;
 mod files;
 #[cfg(feature = "http")]
-mod http;
+pub(crate) mod http;
 pub(crate) mod imports;
 mod meter;
 mod model;
@@ -32,7 +32,7 @@ use http::Http;
 #[cfg(not(feature = "http"))]
 use network::ClosedHttp as Http;
 
-use clocks::{RunClock, Timers};
+use clocks::{Exchanges, RunClock, Timers};
 pub(crate) use files::OpenFolders;
 pub(crate) use meter::Meter;
 pub use output::Stream;
@@ -51,6 +51,7 @@ pub struct Host {
     pub(crate) meter: Meter,
     pub(crate) refusals: Refusals,
     timers: Timers,
+    exchanges: Exchanges,
     open_folders: OpenFolders,
     folders: Vec<Folder>,
     random_limit: u64,
@@ -112,6 +113,7 @@ impl Host {
             meter: Meter::new(plan.max_memory()),
             refusals,
             timers: Timers::default(),
+            exchanges: Exchanges::default(),
             open_folders: OpenFolders::default(),
             folders: grants.folders().to_vec(),
             random_limit: limits.random,

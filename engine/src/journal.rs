@@ -10,6 +10,7 @@
 
 mod chance;
 mod entry;
+mod exchange;
 mod keep;
 mod past;
 mod setting;
@@ -34,6 +35,7 @@ use crate::workspace::Workspace;
 
 pub use entry::UnreadableEntry;
 pub(crate) use entry::{Deed, DeedKind, Entry, Trace, read_event};
+pub(crate) use exchange::{Exchange, first_to_end};
 pub(crate) use past::{Asked, End, Happening, Past, PastEffect};
 pub(crate) use setting::{ContextFile, Setting};
 use wait::Waits;
@@ -254,7 +256,8 @@ impl Journal {
             return None;
         }
         let Some(effect) = state.past.effects.get(&place.position) else {
-            if self.0.mode == Mode::Replay {
+            // Of a timer that something else came before, nothing is recorded.
+            if self.0.mode == Mode::Replay && deed.kind != DeedKind::Sleep {
                 self.halt_in(&mut state, Halt::UsedUp);
                 return None;
             }
@@ -273,8 +276,8 @@ impl Journal {
         if let Some(end) = effect.end {
             return Some(Recalled::Ended(Box::new(end)));
         }
-        // Whether there is an answer to what it asked is found out where it waits for one.
-        if self.0.mode == Mode::Replay && effect.deed.kind != DeedKind::Ask {
+        // Whether there is what these wait for is found out where they do.
+        if self.0.mode == Mode::Replay && !matches!(effect.deed.kind, DeedKind::Ask | DeedKind::Sleep) {
             self.halt_in(&mut state, Halt::UsedUp);
             return None;
         }
@@ -351,6 +354,29 @@ impl Journal {
             self.0.work.notify_one();
             news.await;
         }
+    }
+
+    /// Stops a replay that came to the end of what is recorded.
+    pub(crate) async fn only_live(&self) {
+        if self.0.mode == Mode::Replay {
+            self.halt(Halt::UsedUp);
+            std::future::pending().await
+        }
+    }
+
+    /// The last entry of one of the agent's own effects, as far as it came.
+    fn end_of(&self, position: u64) -> Option<(u64, SystemTime)> {
+        self.state().ends.get(&position).copied()
+    }
+
+    /// The number of the end of an effect that the agent did not do again yet.
+    fn past_end_of(&self, position: u64) -> Option<u64> {
+        self.state().past.effects.get(&position)?.end.as_ref().map(|end| end.sequence)
+    }
+
+    /// The agent learns of an entry, and its time goes on to there.
+    fn observe_at(&self, sequence: u64, at: SystemTime) {
+        self.state().time.observe(sequence, at);
     }
 
     /// The agent learns of the end of an effect, and its time goes on to there.
@@ -494,7 +520,11 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.journal.state().open.remove(&self.id);
+        let mut state = self.journal.state();
+        state.open.remove(&self.id);
+        // It was attempted again, if only that.
+        state.past.effects.remove(&self.position);
+        drop(state);
         self.journal.0.news.notify_waiters();
     }
 }

@@ -13,6 +13,7 @@ use casemate::{
 };
 use serde_json::json;
 
+use crate::server::{Reply, Server};
 use crate::support::{counting, granted, toolset};
 use support::{Place, kinds, settled};
 
@@ -266,5 +267,86 @@ fn a_chat_is_recorded_and_not_had_again() {
         assert_eq!(messages.len(), 2);
         assert_eq!(messages[0], Message::text(Role::User, "say hello"));
         assert!(matches!(&messages[1].content[0], Content::Text { .. }));
+    });
+}
+
+#[test]
+fn an_exchange_is_recorded_and_not_had_again() {
+    run(async {
+        let server = Server::start(|request| Reply::text(format!("{} {}", request.method, request.target)));
+        let host = server.url("");
+        let place = Place::new().agent(move |agent| {
+            let grants = casemate::Grants::none().host(host.parse().unwrap());
+            agent.grants(grants)
+        });
+        let runs = place.runs().await;
+        let text = format!("http GET {0}\nhttp POST {0} body\nask more?\nhttp GET {0}", server.url("/x"));
+        let run = runs.start("puppet", RunRequest::new(text)).await.unwrap();
+        place.until_waiting(&run, WaitingOn::Input).await;
+        runs.shutdown().await;
+        assert_eq!(server.seen().len(), 2);
+        let other = place.runs().await;
+        let run = other.run(run.id());
+        run.send_input("yes").await.unwrap();
+        let summary = settled(&run).await;
+        assert_eq!(
+            summary.output.as_deref(),
+            Some("200 GET /x\n200 POST /x\nyes\n200 GET /x"),
+            "{:?}",
+            summary.failure
+        );
+        assert_eq!(server.seen().len(), 3);
+        assert_eq!(run.replay().await.unwrap().end, ReplayEnd::Reproduced { output: summary.output });
+        assert_eq!(server.seen().len(), 3);
+    });
+}
+
+#[test]
+fn an_agent_that_knows_only_http_calls_tools_and_is_replayed() {
+    run(async {
+        let (tool, count) = counting("lookup");
+        let place = Place::new().agent(|agent| agent.tools(toolset([tool])).grants(granted(&["lookup"])));
+        let runs = place.runs().await;
+        let text = "http POST http://tools.internal/lookup {\"a\":1}\nhttp POST http://tools.internal/nothing {}\nhttp POST http://tools.internal/lookup {";
+        let run = runs.start("puppet", RunRequest::new(text)).await.unwrap();
+        let summary = settled(&run).await;
+        let output = summary.output.clone().unwrap();
+        let lines: Vec<_> = output.lines().collect();
+        assert_eq!(lines[0], "200 {\"a\":1}");
+        assert!(lines[1].starts_with("404 "), "{output}");
+        assert!(lines[2].starts_with("400 "), "{output}");
+        assert_eq!(run.replay().await.unwrap().end, ReplayEnd::Reproduced { output: summary.output });
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn what_comes_first_of_an_exchange_and_a_timer_comes_first_again() {
+    run(async {
+        let (answer, answers) = std::sync::mpsc::channel::<()>();
+        let answers = std::sync::Mutex::new(answers);
+        let server = Server::start(move |request| {
+            if request.target == "/slow" {
+                answers.lock().unwrap().recv().ok();
+            }
+            Reply::text(request.target.clone())
+        });
+        let host = server.url("");
+        let place = Place::new().agent(move |agent| agent.grants(casemate::Grants::none().host(host.parse().unwrap())));
+        let runs = place.runs().await;
+        let text = format!(
+            "http-within 60000 {}\nhttp-within 20 {}\nnow\nhttp-twice {}\nnow",
+            server.url("/quick"),
+            server.url("/slow"),
+            server.url("")
+        );
+        let run = runs.start("puppet", RunRequest::new(text)).await.unwrap();
+        let summary = settled(&run).await;
+        drop(answer);
+        let output = summary.output.clone().unwrap_or_else(|| panic!("{:?}", summary.failure));
+        let lines: Vec<_> = output.lines().collect();
+        assert_eq!(&lines[..2], ["200 /quick", "too late"]);
+        assert!(["200 /a", "200 /b"].contains(&lines[3]), "{output}");
+        assert_eq!(run.replay().await.unwrap().end, ReplayEnd::Reproduced { output: summary.output });
     });
 }

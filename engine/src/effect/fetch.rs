@@ -56,6 +56,11 @@ impl Fetch {
 }
 
 impl Effect for Fetch {
+    /// As HTTP has it of its methods.
+    fn repeats(&self) -> bool {
+        matches!(self.request.method(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
+    }
+
     fn subject(&self) -> Subject {
         Subject::Host(self.request.origin().host().to_string())
     }

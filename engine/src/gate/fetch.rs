@@ -6,14 +6,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use casemate_policy::{HostGrant, HostName, RequestLine};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::header::{self, HeaderMap};
-use http::{Request, Response};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tracing::Instrument as _;
 
 use super::admit::Numbered;
@@ -22,10 +26,11 @@ use super::scope::Scope;
 use crate::effect::{Denial, Failure, Fetch, Outcome, SecretUse};
 use crate::egress::{EgressError, Masks, OutBody, Pace, Progress};
 use crate::event::Subject;
+use crate::journal::{End, PastEffect, Place, recorded_outcome};
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::perform::{self, Watched};
 use crate::secret::{Secret, SecretPlace, name_of, placeholders};
-use crate::tool::http::Token;
+use crate::tool::http::{Token, response_of};
 
 /// A request that somebody wants to send.
 pub(crate) struct Outgoing {
@@ -91,7 +96,7 @@ impl Scope {
         let span = tracing::debug_span!("effect", id, request = %outgoing.line);
         // Resolvers, dialers and sources can be an embedder's own.
         // Boxed, since a guest's stack holds what is made here until the driver has it.
-        let sending = AssertUnwindSafe(Box::pin(scope.send(id, outgoing))).catch_unwind();
+        let sending = AssertUnwindSafe(Box::pin(scope.send(id, None, outgoing))).catch_unwind();
         let failed = || Unanswered::Stopped(Outcome::Failed(Failure::new("the request could not be sent").into()));
         async move { sending.await.unwrap_or_else(|_panic| Err(failed())) }.instrument(span)
     }
@@ -105,7 +110,27 @@ impl Scope {
         }
     }
 
-    async fn send(self, id: u64, outgoing: Outgoing) -> Result<Response<Watched>, Unanswered> {
+    /// Sends a request as the effect that was numbered before, and waits for the whole response.
+    pub(crate) async fn fetch_whole(
+        &self,
+        place: Place,
+        past: Option<Box<PastEffect>>,
+        outgoing: Outgoing,
+    ) -> Result<Whole, Outcome> {
+        match Box::pin(self.clone().send(place.id, past, outgoing)).await {
+            Ok(response) => Whole::of(response).await,
+            // A person said so.
+            Err(Unanswered::Stopped(Outcome::Result(value))) => Ok(Whole::told(&value)),
+            Err(unanswered) => Err(unanswered.into()),
+        }
+    }
+
+    async fn send(
+        self,
+        id: u64,
+        past: Option<Box<PastEffect>>,
+        outgoing: Outgoing,
+    ) -> Result<Response<Watched>, Unanswered> {
         let Outgoing { line, mut query, mut headers, body, secrets, request_bytes, pace } = outgoing;
         let fetch = Numbered { id, effect: Fetch::new(line, query.as_deref()) };
         self.within(&fetch, |_, account| account.spend_request()).map_err(Unanswered::Stopped)?;
@@ -113,7 +138,7 @@ impl Scope {
         self.check_grant(&fetch).map_err(Unanswered::Stopped)?;
         self.check_supposed(&fetch).map_err(Unanswered::Stopped)?;
         let fetch = self.look_up(fetch, pace).await?;
-        let permit = self.admit(fetch).await.map_err(Unanswered::Stopped)?;
+        let permit = self.admit_from(fetch, past).await.map_err(Unanswered::Stopped)?;
         let pays = matches!(secrets, Wanted::Payment { .. });
         match self.put_secrets(id, &permit, secrets, &mut headers, &mut query).await {
             Err(outcome) => return Err(Unanswered::Stopped(permit.give_up(outcome))),
@@ -352,5 +377,59 @@ impl Body for Counted {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A response that is all there, as it is recorded and told again.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Whole {
+    status: u16,
+    headers: Vec<(String, String)>,
+    /// In base64.
+    body: String,
+}
+
+impl Whole {
+    async fn of(response: Response<Watched>) -> Result<Self, Outcome> {
+        let (head, body) = response.into_parts();
+        let (bytes, record) = body.whole().await?;
+        let headers = head.headers.iter();
+        let headers = headers.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+        let whole = Self { status: head.status.as_u16(), headers: headers.collect(), body: STANDARD.encode(&bytes) };
+        if let Some(record) = record {
+            record.settle_whole(whole.status, bytes.len() as u64, json!(whole));
+        }
+        Ok(whole)
+    }
+
+    /// What a person says came back.
+    fn told(value: &Value) -> Self {
+        let response = response_of(value);
+        let headers = response.headers().iter();
+        let headers = headers.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+        Self { status: response.status().as_u16(), headers: headers.collect(), body: STANDARD.encode(response.body()) }
+    }
+
+    /// As it came before.
+    pub(crate) fn recorded(end: &End) -> Result<Self, Outcome> {
+        if let Some(Ok(whole)) = end.answer.as_ref().map(|answer| Self::deserialize(&**answer)) {
+            return Ok(whole);
+        }
+        match recorded_outcome(end) {
+            Outcome::Result(value) => Ok(Self::told(&value)),
+            outcome => Err(outcome),
+        }
+    }
+
+    pub(crate) fn into_response(self) -> Response<Bytes> {
+        let mut response = Response::new(STANDARD.decode(&self.body).unwrap_or_default().into());
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        for (name, value) in self.headers {
+            let (name, value) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value));
+            if let (Ok(name), Ok(value)) = (name, value) {
+                response.headers_mut().append(name, value);
+            }
+        }
+        response
     }
 }

@@ -13,6 +13,8 @@ use crate::effect::{Chat, Effect, Outcome, ToolCall};
 #[cfg(feature = "http")]
 use crate::effect::{Fetch, SecretUse};
 use crate::event::{EventKind, Subject};
+#[cfg(feature = "http")]
+use crate::journal::Trace;
 use crate::json::text_len;
 
 /// An admitted effect that is not yet performed. It ends in exactly one outcome; dropped, it was cancelled.
@@ -146,6 +148,16 @@ impl Record {
             let ChatResponse { message, stop_reason, usage, model: answered_by } = response.clone();
             EventKind::ChatResult { id, model, answered_by, message, stop_reason, usage, duration }
         });
+    }
+
+    /// Records a response that is all there, with what an agent is told of it.
+    #[cfg(feature = "http")]
+    pub(super) fn settle_whole(mut self, status: u16, received: u64, answer: Value) {
+        self.open = false;
+        let (id, duration) = (self.id, self.started.elapsed());
+        let host = self.subject.name().to_owned();
+        let trace = Trace { answer: Some(Arc::new(answer)), ..Trace::default() };
+        self.tree.publish_with(trace, || EventKind::Fetched { id, host, status, received, duration });
     }
 
     /// Ends without an outcome of its own: what follows is recorded elsewhere.

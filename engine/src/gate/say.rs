@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::scope::Scope;
 use crate::effect::{Failure, Outcome};
 use crate::event::EventKind;
-use crate::journal::{Deed, DeedKind, Journal, Recalled, Setting, Trace};
+use crate::journal::{Deed, DeedKind, Exchange, Journal, Recalled, Setting, Trace, first_to_end};
 
 impl Scope {
     /// The journal, for an agent itself.
@@ -68,27 +68,53 @@ impl Scope {
         }
     }
 
-    /// Waits for a moment in the agent's time.
-    pub(crate) fn sleep(&self, until: SystemTime) -> impl Future<Output = ()> + Send + use<> {
-        let sleeping = self.own_journal().cloned().map(|journal| (journal.place(), journal));
+    /// Waits for a moment in the agent's time, or for one of these exchanges, whichever comes first. The one that came is
+    /// the answer; none where it was the moment.
+    pub(crate) fn wait(
+        &self,
+        until: Option<SystemTime>,
+        exchanges: Vec<Exchange>,
+    ) -> impl Future<Output = Option<Exchange>> + Send + use<> {
+        let journal = self.own_journal().cloned();
+        let timer = until.zip(journal.as_ref()).map(|(until, journal)| (until, journal.place()));
         let scope = self.clone();
         async move {
-            let Some((place, journal)) = sleeping else { return };
+            let journal = journal?;
             let (_blocked, _excuses) = (journal.blocked(), scope.excuse());
+            let recorded = |exchange: &Exchange| Some((exchange.recorded_end(&journal)?, exchange.clone()));
+            let before = exchanges.iter().filter_map(recorded).min_by_key(|(sequence, _)| *sequence);
+            let Some((until, place)) = timer else {
+                return Some(match before {
+                    Some((_, exchange)) => exchange,
+                    None => first_to_end(&exchanges).await,
+                });
+            };
             let since = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let deed = Deed::new(DeedKind::Sleep, "", &json!(since.as_micros().to_string()));
-            let id = place.id;
             let recalled = journal.recall(&place, deed).await;
+            match (&recalled, before) {
+                (Recalled::Ended(end), Some((sequence, exchange))) if sequence < end.sequence => return Some(exchange),
+                (Recalled::Ended(_), _) => {
+                    journal.observe(&place);
+                    return None;
+                }
+                (_, Some((_, exchange))) => return Some(exchange),
+                (_, None) => journal.only_live().await,
+            }
+            let id = place.id;
             if let Recalled::New = recalled {
                 journal.record(EventKind::Sleeping { id, until }, Trace::default());
                 journal.durable().await;
             }
-            if !matches!(recalled, Recalled::Ended(_)) {
-                journal.until(until).await;
-                journal.record(EventKind::Woke { id }, Trace::default());
-                journal.durable().await;
+            tokio::select! {
+                exchange = first_to_end(&exchanges) => Some(exchange),
+                () = journal.until(until) => {
+                    journal.record(EventKind::Woke { id }, Trace::default());
+                    journal.durable().await;
+                    journal.observe(&place);
+                    None
+                }
             }
-            journal.observe(&place);
         }
     }
 

@@ -13,6 +13,8 @@ use super::ticket::{LookedBack, Ticket};
 use crate::driver::{Excuse, Excused};
 use crate::effect::{Conversation, Outcome, ToolCall};
 use crate::event::{EventKind, Subject};
+#[cfg(feature = "http")]
+use crate::journal::Place;
 use crate::journal::{DeedKind, Journal, PastEffect, Trace, recorded_outcome};
 use crate::json::ArgumentsHash;
 use crate::limits::{LimitExceeded, LimitKind};
@@ -229,6 +231,22 @@ impl Scope {
         self.call_found(DeedKind::Import, &name, found, input)
     }
 
+    /// Calls the tool that is shown as `name`, as the effect that was numbered before.
+    #[cfg(feature = "http")]
+    pub(crate) async fn call_at(
+        &self,
+        place: Place,
+        past: Option<Box<PastEffect>>,
+        name: &str,
+        input: Value,
+    ) -> Outcome {
+        let input = Arc::new(input);
+        match self.inner.tools.get(name).cloned() {
+            Some(tool) => self.pass_watched(place.id, ToolCall::new(tool, input), past).await,
+            None => self.unknown(place.id, shortened(name), &input),
+        }
+    }
+
     fn call_found(
         &self,
         kind: DeedKind,
@@ -248,7 +266,7 @@ impl Scope {
             };
             let id = ticket.id();
             let outcome = match found {
-                Ok(tool) => scope.pass_watched(&ticket, ToolCall::new(tool, input), past).await,
+                Ok(tool) => scope.pass_watched(id, ToolCall::new(tool, input), past).await,
                 Err(name) => scope.unknown(id, name, &input),
             };
             ticket.told(outcome).await
@@ -256,8 +274,8 @@ impl Scope {
     }
 
     /// The call of a tool, and what it changed in the run's workspace.
-    async fn pass_watched(&self, ticket: &Ticket, call: ToolCall, past: Option<Box<PastEffect>>) -> Outcome {
-        let (id, changes_nothing) = (ticket.id(), call.tool.facts().annotations.read_only);
+    async fn pass_watched(&self, id: u64, call: ToolCall, past: Option<Box<PastEffect>>) -> Outcome {
+        let changes_nothing = call.tool.facts().annotations.read_only;
         let journal = self.own_journal().filter(|_| !changes_nothing);
         let workspace = journal.and_then(Journal::workspace);
         if let Some(workspace) = workspace {

@@ -16,11 +16,40 @@ use wasmtime_wasi_io::bindings::wasi::io::poll;
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 
 use super::Host;
-use crate::journal::{Journal, to_micros};
+use crate::journal::{Exchange, Journal, to_micros};
 
 /// The timers of a run's agent, by the handle of their pollable.
 #[derive(Default)]
 pub(super) struct Timers(HashMap<u32, SystemTime>);
+
+/// The HTTP exchanges of a run's agent, by the handles by which it waits for them.
+#[derive(Default)]
+pub(super) struct Exchanges {
+    by_future: HashMap<u32, Exchange>,
+    by_pollable: HashMap<u32, Exchange>,
+}
+
+impl Exchanges {
+    fn of_pollable(&self, pollable: u32) -> Option<&Exchange> {
+        self.by_pollable.get(&pollable)
+    }
+
+    fn forget_pollable(&mut self, pollable: u32) {
+        self.by_pollable.remove(&pollable);
+    }
+
+    /// The response of this exchange is to come from there.
+    pub(super) fn begun(&mut self, future: u32, exchange: Exchange) {
+        self.by_future.insert(future, exchange);
+    }
+
+    /// That response is waited for there.
+    pub(super) fn watched(&mut self, future: u32, pollable: u32) {
+        if let Some(exchange) = self.by_future.get(&future) {
+            self.by_pollable.insert(pollable, exchange.clone());
+        }
+    }
+}
 
 /// The clocks of a run.
 pub(super) struct RunClock(pub(super) Journal);
@@ -94,12 +123,25 @@ impl TimingView<'_> {
         Ok(pollable)
     }
 
-    /// Which of these are over: what is no timer always is, since all else that the agent of a run can wait for is there
-    /// at once.
-    fn over(&self, journal: &Journal, pollables: &[Resource<DynPollable>]) -> Vec<u32> {
+    /// Which of these can go on: timers that are over, exchanges of whose end the agent knows, and all else, since that
+    /// is there at once.
+    fn ready(&self, journal: &Journal, pollables: &[Resource<DynPollable>]) -> Vec<u32> {
         let now = journal.clock_now();
-        let is_over = |pollable: &Resource<DynPollable>| self.until(pollable).is_none_or(|until| until <= now);
-        (0..).zip(pollables).filter(|(_, pollable)| is_over(pollable)).map(|(index, _)| index).collect()
+        let is_ready = |pollable: &Resource<DynPollable>| match (self.until(pollable), self.exchange(pollable)) {
+            (Some(until), _) => until <= now,
+            (None, Some(exchange)) => exchange.is_delivered(),
+            (None, None) => true,
+        };
+        (0..).zip(pollables).filter(|(_, pollable)| is_ready(pollable)).map(|(index, _)| index).collect()
+    }
+
+    fn exchange(&self, pollable: &Resource<DynPollable>) -> Option<&Exchange> {
+        self.0.exchanges.of_pollable(pollable.rep())
+    }
+
+    /// Waits until WASI itself says that this can go on.
+    async fn block_on(&mut self, pollable: &Resource<DynPollable>) -> wasmtime::Result<()> {
+        poll::HostPollable::block(&mut self.0.table, Resource::new_borrow(pollable.rep())).await
     }
 
     fn until(&self, pollable: &Resource<DynPollable>) -> Option<SystemTime> {
@@ -118,41 +160,54 @@ impl poll::Host for TimingView<'_> {
         for pollable in &pollables {
             // A handle that is none is refused as everywhere.
             self.0.table.get(pollable)?;
-            if self.until(pollable).is_none() {
-                poll::HostPollable::block(&mut self.0.table, Resource::new_borrow(pollable.rep())).await?;
+            if self.until(pollable).is_none() && self.exchange(pollable).is_none() {
+                self.block_on(pollable).await?;
             }
         }
-        journal.read_clock();
+        let first = pollables.iter().filter_map(|pollable| self.until(pollable)).min();
+        if first.is_some() {
+            journal.read_clock();
+        }
         loop {
-            let over = self.over(&journal, &pollables);
-            if !over.is_empty() {
-                return Ok(over);
+            let ready = self.ready(&journal, &pollables);
+            if !ready.is_empty() {
+                return Ok(ready);
             }
-            let Some(first) = pollables.iter().filter_map(|pollable| self.until(pollable)).min() else {
-                return Ok(Vec::new());
-            };
-            self.0.handover.run(self.0.scope.sleep(first)).await;
+            let exchanges = pollables.iter().filter_map(|pollable| self.exchange(pollable).cloned()).collect();
+            let waiting = self.0.handover.run(self.0.scope.wait(first, exchanges));
+            let Some(Some(exchange)) = waiting.await else { continue };
+            exchange.ended().await;
+            exchange.deliver(&journal);
+            for pollable in &pollables {
+                if self.exchange(pollable).is_some_and(Exchange::is_delivered) {
+                    self.block_on(pollable).await?;
+                }
+            }
         }
     }
 }
 
 impl poll::HostPollable for TimingView<'_> {
     async fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
-        if self.until(&pollable).is_none() {
+        if self.until(&pollable).is_none() && self.exchange(&pollable).is_none() {
             return poll::HostPollable::block(&mut self.0.table, pollable).await;
         }
         poll::Host::poll(self, vec![pollable]).await.map(drop)
     }
 
     async fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
-        match self.0.scope.own_journal().map(Journal::read_clock).zip(self.until(&pollable)) {
-            Some((now, until)) => Ok(until <= now),
+        if let Some(exchange) = self.exchange(&pollable) {
+            return Ok(exchange.is_delivered());
+        }
+        match self.until(&pollable).zip(self.0.scope.own_journal()) {
+            Some((until, journal)) => Ok(until <= journal.read_clock()),
             None => poll::HostPollable::ready(&mut self.0.table, pollable).await,
         }
     }
 
     fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
         self.0.timers.0.remove(&pollable.rep());
+        self.0.exchanges.forget_pollable(pollable.rep());
         poll::HostPollable::drop(&mut self.0.table, pollable)
     }
 }

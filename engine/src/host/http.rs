@@ -2,6 +2,7 @@
 //!
 //! A request to `http://tools.internal/NAME/…` goes nowhere: it is the call of a tool.
 
+mod exchange;
 mod tools;
 
 use std::sync::Arc;
@@ -19,8 +20,12 @@ use crate::driver::Handover;
 use crate::effect::{Denial, Outcome};
 use crate::egress::{EgressError, OutBody, Pace, Phase};
 use crate::gate::{Outgoing, Scope, Unanswered, Wanted};
+use crate::journal::Exchange;
 use crate::limits::{LimitExceeded, LimitKind, Limits};
 use crate::secret::placeholder;
+use exchange::Asked;
+
+pub(crate) use exchange::link;
 
 /// What a sandbox finds in its environment without being given it: where its tools are, and for each secret that it may
 /// use a placeholder in the variable of the secret's name. What was granted under such a name stays.
@@ -41,15 +46,17 @@ pub(crate) struct Http {
     limits: Limits,
     /// Exchanges that may still be begun.
     exchanges: Arc<Semaphore>,
+    /// The exchange of a run's agent that was begun last.
+    begun: Option<Exchange>,
 }
 
 type Transfer = Box<dyn Future<Output = Result<(), Error>> + Send>;
-type Exchange = Result<(Response<WasiBody>, Transfer), Error>;
+type Answer = Result<(Response<WasiBody>, Transfer), Error>;
 
 impl Http {
     pub(crate) fn new(scope: Scope, handover: Handover, refusals: Refusals, limits: Limits) -> Self {
         let exchanges = usize::try_from(limits.http.connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { scope, handover, refusals, limits, exchanges: Arc::new(Semaphore::new(exchanges)) }
+        Self { scope, handover, refusals, limits, exchanges: Arc::new(Semaphore::new(exchanges)), begun: None }
     }
 
     fn line(&self, request: &Request<WasiBody>) -> Result<RequestLine, Error> {
@@ -88,13 +95,8 @@ impl WasiHttpHooks for Http {
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _transfer: Transfer,
-    ) -> Box<dyn Future<Output = Exchange> + Send> {
+    ) -> Box<dyn Future<Output = Answer> + Send> {
         let at_once = |error| Box::new(std::future::ready(Err(error)));
-        if self.scope.own_journal().is_some() {
-            let reason = Denial::new("the agent of a run has no network of its own: what it wants there, tools do");
-            self.refusals.add_denied(RefusedAction::Request, &request.uri().to_string(), &reason);
-            return at_once(Error::HttpRequestDenied);
-        }
         let line = match self.line(&request) {
             Ok(line) => line,
             Err(error) => return at_once(error),
@@ -107,6 +109,18 @@ impl WasiHttpHooks for Http {
             self.scope.refuse_request(&line.origin().host().to_string(), Outcome::LimitExceeded(limit));
             return at_once(Error::ConnectionLimitReached);
         };
+        if let Some(journal) = self.scope.own_journal().cloned() {
+            let asked = if tools::is_meant(&line) {
+                Asked::Tool { line, request }
+            } else {
+                Asked::Network(self.outgoing(line, request, options))
+            };
+            let answer = self.exchange(journal, asked);
+            return Box::new(async move {
+                let _held = exchange;
+                Ok((answer.await?, nothing()))
+            });
+        }
         if tools::is_meant(&line) {
             let call = tools::call(&self.scope, &self.refusals, line, request, &self.limits);
             let answer = self.handover.run(async move {

@@ -83,6 +83,8 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     add_cli(l)?;
     add_sockets(l)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
+    #[cfg(feature = "http")]
+    super::http::link(l)?;
     agent::types::add_to_linker::<Host, HasSelf<Host>>(l, |host| host)?;
     agent::tools::add_to_linker::<Host, HasSelf<Host>>(l, |host| host)?;
     agent::run::add_to_linker::<Host, HasSelf<Host>>(l, |host| host)?;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
 use secrecy::SecretString;
 
 use crate::effect::{Failure, Fetch, Outcome, SecretUse};
@@ -82,6 +83,21 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
+    /// All of it, and where that is still to be recorded; or the outcome, recorded, where it breaks off.
+    pub(crate) async fn whole(mut self) -> Result<(Bytes, Option<Record>), Outcome> {
+        let record = self.record.take();
+        match (&mut self.inbound).collect().await {
+            Ok(body) => Ok((body.to_bytes(), record)),
+            Err(error) => {
+                let outcome = outcome_of(&error);
+                Err(match record {
+                    Some(record) => record.settle(outcome),
+                    None => outcome,
+                })
+            }
+        }
+    }
+
     fn settle(&mut self, failed: Option<&EgressError>) {
         let Some(record) = self.record.take() else { return };
         match failed {

@@ -129,7 +129,7 @@ pub enum HttpToolError {
 const LARGEST_RESPONSE: u64 = 8 << 20;
 
 pub(crate) use request::is_json;
-pub(crate) use response::joined;
+pub(crate) use response::{joined, response_of};
 
 /// Whether a caller may set the header of that name.
 pub(crate) fn may_be_set(name: &str) -> bool {

@@ -5,11 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use casemate_policy::{HostName, RequestLine, ToolSource};
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use serde_json::{Map, Value, json};
@@ -18,10 +16,11 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use crate::effect::Outcome;
 use crate::gate::Scope;
 use crate::host::{Refusals, RefusedAction};
+use crate::journal::{PastEffect, Place};
 use crate::json::Reader;
 use crate::limits::Limits;
 use crate::tool::Tool;
-use crate::tool::http::{is_json, joined, may_be_set};
+use crate::tool::http::{is_json, joined, may_be_set, response_of};
 
 /// The host that stands for the tools.
 const HOST: &str = "tools.internal";
@@ -58,9 +57,9 @@ pub(super) fn call(
     request: Request<WasiBody>,
     limits: &Limits,
 ) -> impl Future<Output = Result<Response<WasiBody>, Error>> + Send + use<> {
-    let (scope, refusals) = (scope.clone(), refusals.clone());
-    let (most, reader) = (limits.http.request_bytes, Reader::new(limits.host_call_bytes));
+    let (scope, refusals, limits) = (scope.clone(), refusals.clone(), *limits);
     async move {
+        let most = limits.http.request_bytes;
         let (head, body) = request.into_parts();
         let body = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX)).collect().await;
         let body = match body {
@@ -68,27 +67,79 @@ pub(super) fn call(
             Err(error) if error.is::<LengthLimitError>() => return Err(Error::HttpRequestBodySize(Some(most))),
             Err(_) => return Err(Error::ConnectionTerminated),
         };
+        let meant = Meant::new(&scope, &line, &head, &body, &limits);
+        let outcome = match &meant.input {
+            Ok(input) => scope.call(&meant.name, input.clone()).await,
+            Err(_) => Outcome::Cancelled,
+        };
+        Ok(whole_body(meant.noted(outcome, &refusals)))
+    }
+}
+
+/// The call that a request stands for.
+pub(super) struct Meant {
+    name: String,
+    /// Whether the tool takes whole requests.
+    base: bool,
+    /// What the tool is called with, or what is wrong with the request.
+    input: Result<Value, Response<Bytes>>,
+}
+
+impl Meant {
+    pub(super) fn new(
+        scope: &Scope,
+        line: &RequestLine,
+        head: &http::request::Parts,
+        body: &Bytes,
+        limits: &Limits,
+    ) -> Self {
+        let reader = Reader::new(limits.host_call_bytes);
         let (name, path) = parts(line.path());
         let base = scope.tools().get(&name).is_some_and(takes_requests);
-        let Ok(text) = std::str::from_utf8(&body) else {
-            return Ok(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not UTF-8: tools take text"));
+        let input = match std::str::from_utf8(body) {
+            Err(_) => Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not UTF-8: tools take text")),
+            Ok(text) if base => Ok(whole(line, path, head, text, &reader)),
+            Ok("") => Ok(json!({})),
+            Ok(text) => reader.read(text).map_err(|_| problem(StatusCode::BAD_REQUEST, "the body is not JSON")),
         };
-        let input = if base {
-            Ok(whole(&line, path, &head, text, &reader))
-        } else if text.is_empty() {
-            Ok(json!({}))
-        } else {
-            reader.read(text)
-        };
-        let Ok(input) = input else {
-            return Ok(problem(StatusCode::BAD_REQUEST, "the body is not JSON"));
-        };
-        let outcome = scope.call(&name, input).await;
-        if let Outcome::Denied(denial) = &outcome {
-            refusals.add_denied(RefusedAction::Call, &name, denial);
-        }
-        Ok(response(outcome, base))
+        Self { name, base, input }
     }
+
+    /// Calls it as an effect of a run's agent.
+    pub(super) async fn made(
+        self,
+        scope: &Scope,
+        refusals: &Refusals,
+        place: Place,
+        past: Option<Box<PastEffect>>,
+    ) -> Response<Bytes> {
+        let outcome = match &self.input {
+            Ok(input) => scope.call_at(place, past, &self.name, input.clone()).await,
+            // Nothing is recorded of it: on replay it is as wrong again.
+            Err(_) => Outcome::Cancelled,
+        };
+        self.noted(outcome, refusals)
+    }
+
+    fn noted(self, outcome: Outcome, refusals: &Refusals) -> Response<Bytes> {
+        if let Outcome::Denied(denial) = &outcome {
+            refusals.add_denied(RefusedAction::Call, &self.name, denial);
+        }
+        self.response(outcome)
+    }
+
+    /// What a guest is told of that outcome.
+    pub(super) fn response(self, outcome: Outcome) -> Response<Bytes> {
+        match self.input {
+            Ok(_) => response(outcome, self.base),
+            Err(problem) => problem,
+        }
+    }
+}
+
+/// A response whose body is all there.
+pub(super) fn whole_body(response: Response<Bytes>) -> Response<WasiBody> {
+    response.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync())
 }
 
 fn takes_requests(tool: &Tool) -> bool {
@@ -133,11 +184,11 @@ fn whole(line: &RequestLine, path: &str, head: &http::request::Parts, body: &str
     input.into()
 }
 
-fn response(outcome: Outcome, base: bool) -> Response<WasiBody> {
+fn response(outcome: Outcome, base: bool) -> Response<Bytes> {
     match outcome {
-        Outcome::Result(value) if base => passed_on(&value),
+        Outcome::Result(value) if base => response_of(&value),
         Outcome::Result(value) => with_body(StatusCode::OK, Some("application/json"), value.to_string().into()),
-        Outcome::Failed(failure) if base && failure.value.get("status").is_some() => passed_on(&failure.value),
+        Outcome::Failed(failure) if base && failure.value.get("status").is_some() => response_of(&failure.value),
         Outcome::Failed(failure) => problem(StatusCode::BAD_GATEWAY, &failure.message),
         Outcome::Denied(denial) => problem(StatusCode::FORBIDDEN, &denial.reason),
         Outcome::NotFound(text) => problem(StatusCode::NOT_FOUND, &text),
@@ -147,36 +198,15 @@ fn response(outcome: Outcome, base: bool) -> Response<WasiBody> {
     }
 }
 
-/// The response that the tool got.
-fn passed_on(value: &Value) -> Response<WasiBody> {
-    let status = value.get("status").and_then(Value::as_u64);
-    let status = status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
-    let (body, kind) = match value.get("body") {
-        None | Some(Value::Null) => (Bytes::new(), None),
-        Some(Value::String(text)) => (text.clone().into(), Some("text/plain; charset=utf-8")),
-        Some(json) => match json.get("base64").and_then(Value::as_str).and_then(|text| STANDARD.decode(text).ok()) {
-            Some(bytes) => (bytes.into(), Some("application/octet-stream")),
-            None => (json.to_string().into(), Some("application/json")),
-        },
-    };
-    let mut response = with_body(status.unwrap_or(StatusCode::OK), kind, body);
-    for (name, value) in value.get("headers").and_then(Value::as_object).into_iter().flatten() {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok();
-        let value = value.as_str().and_then(|value| HeaderValue::from_str(value).ok());
-        name.zip(value).map(|(name, value)| response.headers_mut().insert(name, value));
-    }
-    response
-}
-
 /// RFC 9457.
-fn problem(status: StatusCode, detail: &str) -> Response<WasiBody> {
+fn problem(status: StatusCode, detail: &str) -> Response<Bytes> {
     let title = status.canonical_reason().unwrap_or_default();
     let body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
     with_body(status, Some("application/problem+json"), body.to_string().into())
 }
 
-fn with_body(status: StatusCode, kind: Option<&'static str>, body: Bytes) -> Response<WasiBody> {
-    let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+fn with_body(status: StatusCode, kind: Option<&'static str>, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     if let Some(kind) = kind {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -2,8 +2,9 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::HeaderMap;
-use http::header::{self, HeaderName};
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::request::is_json;
@@ -53,6 +54,33 @@ fn content(content_type: &str, body: &[u8]) -> Value {
     // What takes far more room as a value stays a text.
     let json = is_json(content_type).then(|| Reader::new(LARGEST_VALUE).read(text).ok()).flatten();
     json.unwrap_or_else(|| text.into())
+}
+
+/// The response that a value tells of, as this module tells of responses.
+pub(crate) fn response_of(value: &Value) -> Response<Bytes> {
+    let status = value.get("status").and_then(Value::as_u64);
+    let status = status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
+    let (body, kind) = match value.get("body") {
+        None | Some(Value::Null) => (Bytes::new(), None),
+        Some(Value::String(text)) => (text.clone().into(), Some("text/plain; charset=utf-8")),
+        Some(json) => {
+            match json.get("base64").and_then(Value::as_str).and_then(|text| BASE64_STANDARD.decode(text).ok()) {
+                Some(bytes) => (bytes.into(), Some("application/octet-stream")),
+                None => (json.to_string().into(), Some("application/json")),
+            }
+        }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status.unwrap_or(StatusCode::OK);
+    if let Some(kind) = kind {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    for (name, value) in value.get("headers").and_then(Value::as_object).into_iter().flatten() {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok();
+        let value = value.as_str().and_then(|value| HeaderValue::from_str(value).ok());
+        name.zip(value).map(|(name, value)| response.headers_mut().insert(name, value));
+    }
+    response
 }
 
 #[cfg(test)]
