@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rand_chacha::ChaCha20Rng;
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -30,7 +31,7 @@ use crate::event::{Event, EventKind, RunUsage, Settlement};
 use crate::gate::{Answer, ApprovalId, Given};
 use crate::life::RunId;
 use crate::limits::{Usage, millis};
-use crate::storage::{NewApproval, RunState};
+use crate::storage::{Append, NewApproval, RunState};
 use crate::workspace::Workspace;
 
 pub use entry::UnreadableEntry;
@@ -39,7 +40,7 @@ pub(crate) use exchange::{Exchange, first_to_end};
 pub(crate) use past::{Asked, End, Happening, Past, PastEffect};
 pub(crate) use setting::{ContextFile, Setting};
 use wait::Waits;
-pub(crate) use wait::{Parks, Wait};
+pub(crate) use wait::{Parks, Until, Wait};
 
 /// The journal of a run that is being executed. Cheap to clone; clones are the same.
 #[derive(Clone)]
@@ -73,6 +74,8 @@ struct State {
     at: SystemTime,
     /// What is not handed to the storage yet.
     unkept: Unkept,
+    /// What was handed to it and is not acknowledged: whoever waited for that may be gone.
+    handed: Option<Append>,
     /// Whether somebody waits for all that is made so far to be kept.
     urgent: bool,
     /// Entries up to this one are kept.
@@ -95,6 +98,8 @@ struct State {
     usage: RunUsage,
     output: String,
     files: Vec<String>,
+    /// The tools that the agent was told of last.
+    listed: Option<Arc<Value>>,
     closed: bool,
     halt: Option<Halt>,
 }
@@ -170,6 +175,8 @@ impl Journal {
             next: past.sequence + 1,
             at: past.at,
             unkept: Unkept::default(),
+            handed: None,
+            listed: None,
             urgent: false,
             durable: past.sequence,
             open: HashMap::new(),
@@ -284,15 +291,20 @@ impl Journal {
         Some(Recalled::Unfinished(Box::new(effect)))
     }
 
-    /// Writes an entry, and answers with its number.
-    pub(crate) fn record(&self, kind: EventKind, trace: Trace) -> u64 {
-        self.record_in(&mut self.state(), kind, trace)
+    /// Writes an entry of what happens in the sandbox.
+    pub(crate) fn record(&self, kind: EventKind, trace: Trace) {
+        let mut state = self.state();
+        if !state.closed {
+            self.write(&mut state, kind, trace);
+        }
     }
 
-    fn record_in(&self, state: &mut State, kind: EventKind, mut trace: Trace) -> u64 {
-        if state.closed {
-            return state.next - 1;
-        }
+    /// Writes an entry of the life of the run, also once its sandbox is gone.
+    pub(crate) fn tell(&self, kind: EventKind) {
+        self.write(&mut self.state(), kind, Trace::default());
+    }
+
+    fn write(&self, state: &mut State, kind: EventKind, mut trace: Trace) -> u64 {
         let effect = kind.effect();
         if let Some(open) = effect.and_then(|id| state.open.get_mut(&id))
             && let Some(deed) = open.deed.take()
@@ -333,8 +345,15 @@ impl Journal {
     /// Has a person asked.
     pub(crate) fn ask(&self, kind: EventKind, trace: Trace, approval: NewApproval) {
         let mut state = self.state();
-        self.record_in(&mut state, kind, trace);
-        state.unkept.approvals.push(approval);
+        if !state.closed {
+            self.write(&mut state, kind, trace);
+            state.unkept.approvals.push(approval);
+        }
+    }
+
+    /// Nobody needs to decide it any more.
+    pub(crate) fn withdraw(&self, approval: ApprovalId) {
+        self.state().unkept.withdrawn.push(approval);
     }
 
     /// Waits until everything that is recorded by now is kept. Never answers where it cannot be: then the run stops.
@@ -372,6 +391,19 @@ impl Journal {
     /// The number of the end of an effect that the agent did not do again yet.
     fn past_end_of(&self, position: u64) -> Option<u64> {
         self.state().past.effects.get(&position)?.end.as_ref().map(|end| end.sequence)
+    }
+
+    /// Keeps in mind which tools the agent was told of; answers whether these are others than before.
+    pub(crate) fn listed_anew(&self, tools: &Arc<Value>) -> bool {
+        let mut state = self.state();
+        let same = state.listed.as_ref() == Some(tools);
+        state.listed = Some(tools.clone());
+        !same
+    }
+
+    /// The tools that the agent was told of last.
+    pub(crate) fn listed(&self) -> Option<Arc<Value>> {
+        self.state().listed.clone()
     }
 
     /// The agent learns of an entry, and its time goes on to there.
@@ -439,11 +471,6 @@ impl Journal {
     /// From now on nothing more is recorded: what is dropped with the sandbox did not come to an end.
     pub(crate) fn close(&self) {
         self.state().closed = true;
-    }
-
-    /// From now on things are recorded again: of the run, since its sandbox is gone.
-    pub(crate) fn reopen(&self) {
-        self.state().closed = false;
     }
 
     /// Counts what a sandbox took.
@@ -515,6 +542,11 @@ impl VirtualTime {
 impl Place {
     pub(crate) fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// See [`Journal::recall`].
+    pub(crate) async fn recall(&self, deed: Deed) -> Recalled {
+        self.journal.recall(self, deed).await
     }
 }
 

@@ -17,7 +17,7 @@ use super::permit::{Permit, Record};
 use super::scope::Scope;
 use crate::effect::{Admitted, Denial, Effect, Outcome, ToolCall};
 use crate::event::{EventKind, Settlement, Subject};
-use crate::journal::{Asked, Parks, PastEffect, Trace, Wait};
+use crate::journal::{Asked, Parks, PastEffect, Trace, Until, Wait};
 use crate::json::{ArgumentsHash, text_len};
 use crate::life::WaitingOn;
 use crate::limits::LimitExceeded;
@@ -47,9 +47,12 @@ impl Scope {
     /// [`admit`](Self::admit), from where it came to before.
     pub(super) async fn admit_from<E: Effect>(
         &self,
-        numbered: Numbered<E>,
+        mut numbered: Numbered<E>,
         past: Option<Box<PastEffect>>,
     ) -> Result<Permit<E>, Outcome> {
+        for input in past.iter().flat_map(|past| &past.answered).filter_map(|answer| answer.edited.clone()) {
+            numbered.effect.edit(input).map_err(|denial| Outcome::Denied(denial.into()))?;
+        }
         let permit = match past {
             Some(past) if past.begun => self.begin_again(numbered, &past).await?,
             Some(past) => self.admit_as(numbered, Answered::of(&past), past.asked).await?,
@@ -88,7 +91,14 @@ impl Scope {
             }
             self.within(&numbered, |_, account| account.spend_question())?;
             // Asked before, and to be answered still: unless something else is to be asked now.
-            let asked = asked.take().filter(|asked| asked.questions == open && asked.policy == ruling.version);
+            let same = |asked: &Asked| asked.questions == open && asked.policy == ruling.version;
+            let asked = match asked.take() {
+                Some(other) if !same(&other) => {
+                    self.withdraw(other.approval);
+                    None
+                }
+                asked => asked,
+            };
             if self.ask(&mut numbered, &open, &ruling, asked).await? {
                 answered.edited = true;
             } else {
@@ -97,6 +107,13 @@ impl Scope {
         };
         self.within(&numbered, E::spend)?;
         Ok(self.begin(numbered, ruling))
+    }
+
+    /// Nobody needs to answer it any more.
+    fn withdraw(&self, approval: ApprovalId) {
+        if let Some(journal) = self.tree().journal() {
+            journal.withdraw(approval);
+        }
     }
 
     /// Records the intent, and gives the permit.
@@ -117,38 +134,38 @@ impl Scope {
 
     /// An effect that began before, and of which no end is recorded: what can be repeated is. Of all else only a person
     /// can say what became of it.
-    async fn begin_again<E: Effect>(&self, mut numbered: Numbered<E>, past: &PastEffect) -> Result<Permit<E>, Outcome> {
-        for answer in &past.answered {
-            if let Some(input) = &answer.edited {
-                numbered.effect.edit(input.clone()).map_err(|denial| Outcome::Denied(denial.into()))?;
-            }
-        }
+    async fn begin_again<E: Effect>(&self, numbered: Numbered<E>, past: &PastEffect) -> Result<Permit<E>, Outcome> {
         let record = self.record_of(&numbered);
-        let Some(journal) = self.tree().journal().filter(|_| !numbered.effect.repeats()) else {
+        if numbered.effect.repeats() {
             return Ok(Permit::new(numbered.effect, self.clone(), record));
-        };
-        let settlement = match &past.settled {
-            Some(settlement) => settlement.clone(),
-            None => {
-                if !past.in_doubt {
-                    let (id, subject) = (numbered.id, numbered.effect.subject());
-                    self.tree().publish(|| EventKind::InDoubt { id, subject });
-                }
-                let _excuses = self.excuse();
-                journal.settlement(numbered.id).await
-            }
-        };
-        match settlement {
+        }
+        match self.settled(numbered.id, &numbered.effect.subject(), past).await {
             Settlement::Happened { result } => Err(record.settle(Outcome::Result(result))),
-            Settlement::Fail { reason } => {
-                journal.fail(reason);
-                std::future::pending().await
-            }
-            Settlement::DidNotHappen => {
+            _ => {
                 record.close();
                 Ok(self.begin(numbered, Ruling::default()))
             }
         }
+    }
+
+    /// What a person says of an effect of which nobody knows whether it happened. Where the run is to fail, it stops here.
+    pub(super) async fn settled(&self, id: u64, subject: &Subject, past: &PastEffect) -> Settlement {
+        let Some(journal) = self.tree().journal() else { return Settlement::DidNotHappen };
+        let settlement = match &past.settled {
+            Some(settlement) => settlement.clone(),
+            None => {
+                if !past.in_doubt {
+                    self.tree().publish(|| EventKind::InDoubt { id, subject: subject.clone() });
+                }
+                let _excuses = self.excuse();
+                journal.settlement(id).await
+            }
+        };
+        if let Settlement::Fail { reason } = settlement {
+            journal.fail(reason);
+            return std::future::pending().await;
+        }
+        settlement
     }
 
     /// What a person is asked each time, if it was granted so.
@@ -303,7 +320,8 @@ impl Scope {
         };
         let (approval, expires) = (request.id, request.expires);
         let parks = if self.inner.depth == 0 && approver.is_none() { Parks::Yes } else { Parks::No };
-        let wait = Wait { on: WaitingOn::Approval, wake_at: Some(expires), parks };
+        let (until, wake_at) = (Until::Decided(approval), Some(expires));
+        let wait = Wait { on: WaitingOn::Approval, until, wake_at, parks };
         journal.durable().await;
         let proposing = async {
             let expired = journal.clock().sleep_until(expires);

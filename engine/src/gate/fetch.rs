@@ -26,7 +26,7 @@ use super::scope::Scope;
 use crate::effect::{Denial, Failure, Fetch, Outcome, SecretUse};
 use crate::egress::{EgressError, Masks, OutBody, Pace, Progress};
 use crate::event::Subject;
-use crate::journal::{End, PastEffect, Place, recorded_outcome};
+use crate::journal::{End, PastEffect, recorded_outcome};
 use crate::limits::{LimitExceeded, LimitKind};
 use crate::perform::{self, Watched};
 use crate::secret::{Secret, SecretPlace, name_of, placeholders};
@@ -113,11 +113,11 @@ impl Scope {
     /// Sends a request as the effect that was numbered before, and waits for the whole response.
     pub(crate) async fn fetch_whole(
         &self,
-        place: Place,
+        id: u64,
         past: Option<Box<PastEffect>>,
         outgoing: Outgoing,
     ) -> Result<Whole, Outcome> {
-        match Box::pin(self.clone().send(place.id, past, outgoing)).await {
+        match Box::pin(self.clone().send(id, past, outgoing)).await {
             Ok(response) => Whole::of(response).await,
             // A person said so.
             Err(Unanswered::Stopped(Outcome::Result(value))) => Ok(Whole::told(&value)),

@@ -108,7 +108,7 @@ impl Scope {
             }
             tokio::select! {
                 exchange = first_to_end(&exchanges) => Some(exchange),
-                () = journal.until(until) => {
+                () = journal.until(until, &exchanges) => {
                     journal.record(EventKind::Woke { id }, Trace::default());
                     journal.durable().await;
                     journal.observe(&place);
@@ -125,17 +125,19 @@ impl Scope {
             let Some((place, journal)) = listing else { return scope.definitions() };
             let deed = Deed::new(DeedKind::ListTools, "", &Value::Null);
             let recalled = journal.recall(&place, deed).await;
-            let told = match &recalled {
-                Recalled::Ended(end) => end.what.answer.as_ref().and_then(|told| Vec::deserialize(&**told).ok()),
-                _ => None,
-            };
-            let definitions = told.unwrap_or_else(|| {
-                let definitions = scope.definitions();
-                let tools = definitions.iter().map(|tool| tool.name.clone()).collect();
-                let answer = serde_json::to_value(&definitions).ok().map(Arc::new);
-                journal.record(EventKind::ToolsListed { id: place.id, tools }, Trace { answer, ..Trace::default() });
-                definitions
-            });
+            if let Recalled::Ended(end) = recalled {
+                // Where nothing is said of it, they were the same as before.
+                let told = end.what.answer.or_else(|| journal.listed()).unwrap_or_default();
+                journal.listed_anew(&told);
+                journal.observe(&place);
+                return Vec::deserialize(&*told).unwrap_or_default();
+            }
+            let definitions = scope.definitions();
+            let tools = definitions.iter().map(|tool| tool.name.clone()).collect();
+            let told = Arc::new(json!(definitions));
+            let answer = journal.listed_anew(&told).then_some(told);
+            journal.record(EventKind::ToolsListed { id: place.id, tools }, Trace { answer, ..Trace::default() });
+            journal.durable().await;
             journal.observe(&place);
             definitions
         }

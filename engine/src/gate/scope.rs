@@ -12,9 +12,7 @@ use super::permit::Record;
 use super::ticket::{LookedBack, Ticket};
 use crate::driver::{Excuse, Excused};
 use crate::effect::{Conversation, Outcome, ToolCall};
-use crate::event::{EventKind, Subject};
-#[cfg(feature = "http")]
-use crate::journal::Place;
+use crate::event::{EventKind, Settlement, Subject};
 use crate::journal::{DeedKind, Journal, PastEffect, Trace, recorded_outcome};
 use crate::json::ArgumentsHash;
 use crate::limits::{LimitExceeded, LimitKind};
@@ -231,19 +229,20 @@ impl Scope {
         self.call_found(DeedKind::Import, &name, found, input)
     }
 
+    /// Records a call that is none.
+    #[cfg(feature = "http")]
+    pub(crate) fn refuse_call(&self, id: u64, name: &str, reason: String) -> Outcome {
+        let record = Record::new(self.tree().clone(), id, Subject::Tool(shortened(name)), false);
+        record.settle(Outcome::InvalidInput(reason))
+    }
+
     /// Calls the tool that is shown as `name`, as the effect that was numbered before.
     #[cfg(feature = "http")]
-    pub(crate) async fn call_at(
-        &self,
-        place: Place,
-        past: Option<Box<PastEffect>>,
-        name: &str,
-        input: Value,
-    ) -> Outcome {
+    pub(crate) async fn call_at(&self, id: u64, past: Option<Box<PastEffect>>, name: &str, input: Value) -> Outcome {
         let input = Arc::new(input);
         match self.inner.tools.get(name).cloned() {
-            Some(tool) => self.pass_watched(place.id, ToolCall::new(tool, input), past).await,
-            None => self.unknown(place.id, shortened(name), &input),
+            Some(tool) => self.pass_watched(id, ToolCall::new(tool, input), past).await,
+            None => self.pass_unknown(id, shortened(name), &input, past).await,
         }
     }
 
@@ -267,7 +266,7 @@ impl Scope {
             let id = ticket.id();
             let outcome = match found {
                 Ok(tool) => scope.pass_watched(id, ToolCall::new(tool, input), past).await,
-                Err(name) => scope.unknown(id, name, &input),
+                Err(name) => scope.pass_unknown(id, name, &input, past).await,
             };
             ticket.told(outcome).await
         }
@@ -288,6 +287,19 @@ impl Scope {
             }
         }
         outcome
+    }
+
+    /// The call of a tool that is not there; where it was there before and the call began, only a person can say what
+    /// became of it.
+    async fn pass_unknown(&self, id: u64, name: String, input: &Value, past: Option<Box<PastEffect>>) -> Outcome {
+        let Some(past) = past.filter(|past| past.begun) else { return self.unknown(id, name, input) };
+        let subject = Subject::Tool(name.clone());
+        match self.settled(id, &subject, &past).await {
+            Settlement::Happened { result } => {
+                Record::new(self.tree().clone(), id, subject, false).settle(Outcome::Result(result))
+            }
+            _ => self.unknown(id, name, input),
+        }
     }
 
     /// Numbers an effect: in order, where it is one of a run's own.

@@ -58,6 +58,11 @@ impl Exchange {
         }
     }
 
+    /// Whether there is an end of which the agent does not know.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.progress(), Progress::Ended(..))
+    }
+
     pub(crate) fn is_delivered(&self) -> bool {
         matches!(self.progress(), Progress::Delivered)
     }

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Halt, Journal, Unkept};
+use super::{Halt, Journal, State, Unkept};
 use crate::storage::{Append, AppendError, Storage};
 
 /// How long entries that nobody waits for may be unkept.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// How often the storage is asked what became of an append that it does not know of.
-const ATTEMPTS: u32 = 5;
+/// After which pauses a storage that fails is tried again.
+const PAUSES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(500), Duration::from_secs(2)];
 
 impl Journal {
-    /// Keeps what is recorded, in order, for as long as it is polled. Ends only with the run.
+    /// Keeps what is recorded, in order, for as long as it is polled. Ends only where the run stops.
     pub(crate) async fn keep(&self, storage: &dyn Storage, epoch: u64) {
         loop {
             self.0.work.notified().await;
@@ -24,8 +25,7 @@ impl Journal {
                 }
             }
             if let Err(halt) = self.keep_all(storage, epoch).await {
-                self.halt(halt);
-                return;
+                return self.halt(halt);
             }
         }
     }
@@ -40,48 +40,61 @@ impl Journal {
         }
     }
 
-    /// Keeps everything that is recorded by now.
+    /// Keeps everything that is recorded by now. What was handed over before and not acknowledged is handed over again
+    /// first: the storage knows it by its numbers.
     pub(crate) async fn keep_all(&self, storage: &dyn Storage, epoch: u64) -> Result<(), Halt> {
-        while let Some((unkept, expected_next)) = self.take_unkept() {
-            let last = unkept.entries.last().map_or(expected_next - 1, |entry| entry.event.sequence);
-            let append = self.append_of(unkept, expected_next, epoch);
+        while let Some(append) = self.hand_over(epoch) {
+            let last = append.expected_next + append.entries.len() as u64 - 1;
             append_surely(storage, append).await?;
-            self.state().durable = last;
+            let mut state = self.state();
+            (state.handed, state.durable) = (None, last);
+            drop(state);
             self.0.news.notify_waiters();
         }
         Ok(())
     }
 
-    fn take_unkept(&self) -> Option<(Unkept, u64)> {
+    /// What the storage is to take next, if there is anything.
+    fn hand_over(&self, epoch: u64) -> Option<Append> {
         let mut state = self.state();
         state.urgent = false;
-        let expected = state.durable + 1;
-        let unkept = std::mem::take(&mut state.unkept);
-        let empty = unkept.entries.is_empty()
-            && unkept.state.is_none()
-            && unkept.consumed_inbox.is_none()
-            && unkept.withdrawn.is_empty();
-        (!empty).then_some((unkept, expected))
+        if state.handed.is_none() && !state.unkept.is_empty() {
+            state.handed = Some(self.append_of(&mut state, epoch));
+        }
+        state.handed.clone()
     }
 
-    /// The last append of a worker, with all that is not kept yet.
+    /// Whether something was handed to the storage that it did not acknowledge.
+    pub(crate) fn has_handed(&self) -> bool {
+        self.state().handed.is_some()
+    }
+
+    /// The last append of an owner, after [`keep_all`](Self::keep_all).
     pub(crate) fn last_append(&self, epoch: u64) -> Append {
-        let (unkept, expected) = self.take_unkept().unwrap_or_else(|| (Unkept::default(), self.state().durable + 1));
-        self.append_of(unkept, expected, epoch)
+        self.append_of(&mut self.state(), epoch)
     }
 
-    fn append_of(&self, unkept: Unkept, expected_next: u64, epoch: u64) -> Append {
+    fn append_of(&self, state: &mut State, epoch: u64) -> Append {
+        let expected_next = state.durable + 1;
+        let Unkept { entries, state: run_state, consumed_inbox, approvals, withdrawn } =
+            std::mem::take(&mut state.unkept);
         Append {
             run: self.run(),
             epoch,
             expected_next,
-            entries: unkept.entries.iter().map(super::Entry::stored).collect(),
-            state: unkept.state,
-            consumed_inbox: unkept.consumed_inbox,
-            approvals: unkept.approvals,
-            withdrawn: unkept.withdrawn,
+            entries: entries.iter().map(super::Entry::stored).collect(),
+            state: run_state,
+            consumed_inbox,
+            approvals,
+            withdrawn,
             blobs: Vec::new(),
         }
+    }
+}
+
+impl Unkept {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.state.is_none() && self.consumed_inbox.is_none() && self.withdrawn.is_empty()
     }
 }
 
@@ -89,7 +102,8 @@ impl Journal {
 async fn append_surely(storage: &dyn Storage, append: Append) -> Result<(), Halt> {
     let after = append.expected_next + append.entries.len() as u64;
     let mut failure: Arc<str> = "the storage does not answer".into();
-    for _ in 0..ATTEMPTS {
+    for pause in PAUSES {
+        tokio::time::sleep(pause).await;
         match storage.append(append.clone()).await {
             Ok(_) => return Ok(()),
             Err(AppendError::Fenced { .. } | AppendError::NotFound) => return Err(Halt::Fenced),
@@ -97,15 +111,17 @@ async fn append_surely(storage: &dyn Storage, append: Append) -> Result<(), Halt
             // It was done after all, by an attempt of which nobody knew.
             Err(AppendError::Conflict { next }) if next == after && after > append.expected_next => return Ok(()),
             Err(AppendError::Conflict { .. }) => return Err(Halt::Fenced),
-            Err(AppendError::Refused(cause)) => return Err(Halt::Storage(cause.to_string().into())),
-            Err(AppendError::Unknown(cause)) => failure = cause.to_string().into(),
-        }
-        match storage.head(append.run).await {
-            Ok(Some(head)) if head.epoch != append.epoch => return Err(Halt::Fenced),
-            Ok(Some(head)) if head.next == after && after > append.expected_next => return Ok(()),
-            Ok(Some(head)) if head.next < append.expected_next => return Err(Halt::WentBack),
-            Ok(_) => {}
-            Err(error) => failure = error.to_string().into(),
+            Err(AppendError::Refused(cause)) => failure = cause.to_string().into(),
+            Err(AppendError::Unknown(cause)) => {
+                failure = cause.to_string().into();
+                match storage.head(append.run).await {
+                    Ok(Some(head)) if head.epoch != append.epoch => return Err(Halt::Fenced),
+                    Ok(Some(head)) if head.next == after && after > append.expected_next => return Ok(()),
+                    Ok(Some(head)) if head.next < append.expected_next => return Err(Halt::WentBack),
+                    Ok(_) => {}
+                    Err(error) => failure = error.to_string().into(),
+                }
+            }
         }
     }
     Err(Halt::Storage(failure))

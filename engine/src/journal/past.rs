@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::entry::{Deed, Entry, Trace, outcome};
+use super::entry::{Deed, DeedKind, Entry, Trace, outcome};
 use crate::effect::Outcome;
 use crate::event::{Event, EventKind, Interruption, RunUsage, Settlement, Versions};
 use crate::gate::ApprovalId;
@@ -34,8 +34,10 @@ pub(crate) struct Past {
     pub(super) created: SystemTime,
     /// What executed it last.
     pub(crate) versions: Option<Versions>,
-    /// Why it is not going on, and since when.
+    /// Why it is not going on.
     pub(crate) interrupted: Interruption,
+    /// Whether somebody had it pause, and nobody had it go on.
+    pub(crate) paused: bool,
 }
 
 /// Something with the number and the moment of its entry.
@@ -111,6 +113,7 @@ impl Default for Past {
             created: SystemTime::UNIX_EPOCH,
             versions: None,
             interrupted: Interruption::Loss,
+            paused: false,
         }
     }
 }
@@ -138,6 +141,9 @@ impl Past {
         else {
             return;
         };
+        if effect.end.is_some() {
+            return;
+        }
         if !matches!(event.kind, EventKind::FileEdit { .. }) {
             effect.touched = (event.sequence, event.at);
         }
@@ -189,10 +195,10 @@ impl Past {
                 self.versions = Some(versions.clone());
             }
             EventKind::Resumed { versions, .. } => {
-                self.interrupted = Interruption::Loss;
+                (self.interrupted, self.paused) = (Interruption::Loss, false);
                 self.versions = versions.clone().or(self.versions.take());
             }
-            EventKind::Paused {} => self.interrupted = Interruption::Pause,
+            EventKind::Paused {} => (self.interrupted, self.paused) = (Interruption::Pause, true),
             EventKind::Waiting { .. } => self.interrupted = Interruption::Wait,
             kind if kind.is_last() => self.last = Some(kind.clone()),
             EventKind::Output { delta } => self.output.push_str(delta),
@@ -211,10 +217,29 @@ impl Past {
 
     /// Whether an effect of that id began and has no end.
     pub(crate) fn is_open(&self, id: u64) -> bool {
-        let position = self.positions.get(&id);
-        position
-            .and_then(|position| self.effects.get(position))
-            .is_some_and(|effect| effect.end.is_none() && effect.id > 0)
+        let Some((position, effect)) = self.by_id(id) else { return false };
+        if effect.deed.kind == DeedKind::Ask {
+            // Answers are taken in order.
+            let asks = self.effects.range(..position).filter(|(_, effect)| effect.deed.kind == DeedKind::Ask);
+            return asks.count() >= self.inputs.len();
+        }
+        effect.end.is_none()
+    }
+
+    /// Whether nobody knows what became of an effect of that id.
+    pub(crate) fn is_in_doubt(&self, id: u64) -> bool {
+        self.by_id(id).is_some_and(|(_, effect)| effect.in_doubt && effect.end.is_none() && effect.settled.is_none())
+    }
+
+    /// Questions to which no answer is recorded.
+    pub(crate) fn open_questions(&self) -> Vec<ApprovalId> {
+        let open = self.effects.values().filter(|effect| effect.end.is_none());
+        open.filter_map(|effect| effect.asked.as_ref().map(|asked| asked.approval)).collect()
+    }
+
+    fn by_id(&self, id: u64) -> Option<(u64, &PastEffect)> {
+        let position = *self.positions.get(&id).filter(|_| id > 0)?;
+        Some((position, self.effects.get(&position)?))
     }
 
     /// How the run ended, if it did.

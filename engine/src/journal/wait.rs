@@ -3,20 +3,32 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::{Halt, Journal, Mode, Place, State, ToBeDecided, Trace};
+use super::{Exchange, Halt, Journal, Mode, Place, State, ToBeDecided, Trace};
 use crate::event::{EventKind, Settlement};
 use crate::gate::{Answer, ApprovalId, Given};
 use crate::life::WaitingOn;
 use crate::storage::RunState;
 
 /// What one effect waits for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Wait {
     pub(crate) on: WaitingOn,
+    /// What ends it.
+    pub(crate) until: Until,
     /// When it goes on by itself.
     pub(crate) wake_at: Option<SystemTime>,
     /// Whether it can be waited for without a sandbox.
     pub(crate) parks: Parks,
+}
+
+/// What a wait ends with.
+#[derive(Clone)]
+pub(crate) enum Until {
+    Decided(ApprovalId),
+    Input,
+    Settled(u64),
+    /// A moment, or one of these before.
+    Moment(Vec<Exchange>),
 }
 
 /// Whether a run that waits for this can do so without a sandbox.
@@ -89,19 +101,33 @@ impl Journal {
 
     /// What a person says of an effect in doubt.
     pub(crate) async fn settlement(&self, id: u64) -> Settlement {
-        let wait = Wait { on: WaitingOn::InDoubt, wake_at: None, parks: Parks::Yes };
+        let wait = Wait { on: WaitingOn::InDoubt, until: Until::Settled(id), wake_at: None, parks: Parks::Yes };
         self.wait(wait, |state| state.settlements.remove(&id)).await
     }
 
-    /// A person said what became of an effect in doubt.
-    pub(crate) fn settle(&self, id: u64, settlement: Settlement) {
-        self.state().settlements.insert(id, settlement);
+    /// A person said what became of an effect: that counts only where it is in doubt.
+    pub(crate) fn settle(&self, id: u64, settlement: Settlement, by: String) {
+        let mut state = self.state();
+        let waits = state.waits.all.values().any(|wait| matches!(wait.until, Until::Settled(doubt) if doubt == id));
+        if !(waits || state.past.is_in_doubt(id)) || state.settlements.contains_key(&id) {
+            return;
+        }
+        self.write(&mut state, EventKind::Settled { id, settlement: settlement.clone(), by }, Trace::default());
+        state.settlements.insert(id, settlement);
+        drop(state);
         self.0.news.notify_waiters();
+    }
+
+    /// Whether something is under way that is more than waiting.
+    pub(crate) fn is_at_work(&self) -> bool {
+        let state = self.state();
+        let parkable = state.waits.all.values().filter(|wait| wait.parks == Parks::Yes).count();
+        parkable < state.open.len()
     }
 
     /// The next input that the agent did not take yet, once there is one.
     pub(crate) async fn input(&self, place: &Place) -> String {
-        let wait = Wait { on: WaitingOn::Input, wake_at: None, parks: Parks::Yes };
+        let wait = Wait { on: WaitingOn::Input, until: Until::Input, wake_at: None, parks: Parks::Yes };
         let position = place.position;
         self.wait(wait, |state| {
             let Some(input) = state.past.inputs.get(state.inputs_taken).cloned() else {
@@ -123,15 +149,16 @@ impl Journal {
     /// Somebody sent input.
     pub(crate) fn add_input(&self, content: &str) {
         let mut state = self.state();
-        let sequence = self.record_in(&mut state, EventKind::Input { content: content.to_owned() }, Trace::default());
+        let sequence = self.write(&mut state, EventKind::Input { content: content.to_owned() }, Trace::default());
         let at = state.at;
         state.past.inputs.push(super::Happening { sequence, at, what: content.into() });
         self.0.news.notify_waiters();
     }
 
-    /// Waits for a moment.
-    pub(crate) async fn until(&self, moment: SystemTime) {
-        let wait = Wait { on: WaitingOn::Timer, wake_at: Some(moment), parks: Parks::Yes };
+    /// Waits for a moment, while somebody else waits for these exchanges.
+    pub(crate) async fn until(&self, moment: SystemTime, or: &[Exchange]) {
+        let (until, wake_at) = (Until::Moment(or.to_vec()), Some(moment));
+        let wait = Wait { on: WaitingOn::Timer, until, wake_at, parks: Parks::Yes };
         if self.0.clock.now() >= moment {
             return;
         }
@@ -182,6 +209,10 @@ impl Journal {
         let state = self.state();
         let blocked = self.0.blocked.load(std::sync::atomic::Ordering::Acquire) > 0;
         let parkable = state.waits.all.values().filter(|wait| wait.parks == Parks::Yes).count();
+        // What came is not taken yet: that is no waiting any more.
+        if state.waits.all.values().any(|wait| state.has(&wait.until)) {
+            return None;
+        }
         if !blocked || parkable == 0 || parkable < state.open.len() || parkable < state.waits.all.len() {
             return None;
         }
@@ -193,6 +224,18 @@ impl Journal {
     /// A stop that a person asked for.
     pub(crate) fn fail(&self, reason: String) {
         self.halt(Halt::Failed(reason));
+    }
+}
+
+impl State {
+    /// Whether what ends a wait is there.
+    fn has(&self, until: &Until) -> bool {
+        match until {
+            Until::Decided(approval) => self.answers.contains_key(approval),
+            Until::Input => self.past.inputs.len() > self.inputs_taken,
+            Until::Settled(id) => self.settlements.contains_key(id),
+            Until::Moment(or) => or.iter().any(Exchange::has_ended),
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! The execution of one run by its owner: from its claim until it is given back.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use casemate_host_bindings::agent::handler;
 use casemate_policy::Folder;
+use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
 use super::message::Message;
@@ -18,14 +20,17 @@ use crate::driver::Hold;
 use crate::event::{EventKind, Interruption, Versions};
 use crate::gate::{Scope, Tree};
 use crate::host::{Output, Sink};
-use crate::journal::{Halt, Journal, Mode, Past, Trace, Wait};
+use crate::journal::{Halt, Journal, Mode, Past, Wait};
 use crate::life::{RunId, RunStatus};
 use crate::limits::{LimitExceeded, LimitKind, Limits, millis};
 use crate::sandbox::{self, Plan, Work};
-use crate::storage::{AppendError, Claimed, InboxMessage, RunState, StorageError};
+use crate::storage::{Append, AppendError, Claimed, InboxMessage, RunState, StorageError};
 
 /// How many entries or messages are read at once.
 const PAGE: usize = 1_000;
+
+/// How soon is looked again whether a paused run is still at work.
+const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a host that fails is tried again.
 const ATTEMPTS: u32 = 3;
@@ -40,19 +45,43 @@ enum Leaving {
     Paused,
     /// The worker stops, or the agent is not known here.
     Unfinished,
+    /// It is tried again a little later: the host is overloaded, or the storage fails.
+    Later,
     /// Another worker has it, or the storage is not what it was: nothing more is written.
     Lost,
 }
 
-/// Executes a run that was claimed, and gives it back.
-pub(super) async fn execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) {
-    let id = claimed.record.id;
-    if let Err(error) = try_execute(inner, claimed, live).await {
-        tracing::error!(run = %id, %error, "the run cannot be executed: it is tried again when the lease is over");
+/// Executes a run that was claimed, and gives it back, whatever happens; answers whether it came on.
+pub(super) async fn execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) -> Came {
+    let (id, epoch) = (claimed.record.id, claimed.epoch);
+    let executed = AssertUnwindSafe(try_execute(inner, claimed, live)).catch_unwind().await;
+    let came = match executed {
+        Ok(Ok(came)) => came,
+        Ok(Err(error)) => {
+            tracing::error!(run = %id, %error, "the run cannot be executed now: it is tried again");
+            Came::Nowhere
+        }
+        Err(_panic) => {
+            tracing::error!(run = %id, "the execution of the run panicked: it is tried again");
+            Came::Nowhere
+        }
+    };
+    if came == Came::Nowhere {
+        inner.give_back(id, epoch).await;
     }
+    came
 }
 
-/// Why a run could not even be begun.
+/// How an execution went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    /// The run was given back as it is to be.
+    On,
+    /// It was not, and would best be tried again a little later.
+    Nowhere,
+}
+
+/// Why a run could not be gone on with.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExecuteError {
     #[error(transparent)]
@@ -63,30 +92,38 @@ pub(super) enum ExecuteError {
     Entry(#[from] crate::journal::UnreadableEntry),
     #[error("its beginning cannot be read: {0}")]
     Spec(#[from] serde_json::Error),
+    #[error("it was written by a newer release, as format {format}")]
+    Newer { format: u32 },
+    #[error("its journal cannot be kept: {0}")]
+    Journal(Arc<str>),
 }
 
-async fn try_execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) -> Result<(), ExecuteError> {
+async fn try_execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) -> Result<Came, ExecuteError> {
     let (id, epoch, consumed) = (claimed.record.id, claimed.epoch, claimed.consumed_inbox);
     let spec: Spec = serde_json::from_str(&claimed.record.spec)?;
+    if spec.format > Spec::FORMAT {
+        return Err(ExecuteError::Newer { format: spec.format });
+    }
     let mut past = inner.past(id).await?;
     past.was_active(RunSummary::of(claimed.record.clone()).usage.active_ms);
-    let versions = past.versions.clone();
-    let (interrupted, idle, fresh) = (past.interrupted, past.idle_for(inner.clock.now()), past.is_fresh());
+    let (versions, idle, fresh) = (past.versions.clone(), past.idle_for(inner.clock.now()), past.is_fresh());
+    let (interrupted, paused, questions) = (past.interrupted, past.paused, past.open_questions());
     let journal = Journal::new(spec.setting(id), inner.clock.clone(), Mode::Live, past, spec.seed());
-    let mut owned =
-        Owned { inner, id, epoch, consumed, journal: journal.clone(), live, hold: Hold::default(), paused: false };
-    let agent = inner.agents.find(RunSummary::of(claimed.record)).await;
-    let leaving = match agent {
-        None => Leaving::Unfinished,
-        Some(agent) => {
-            if !fresh {
-                let current = Versions::current();
-                let versions = (versions.as_ref() != Some(&current)).then_some(current);
-                journal.record(EventKind::Resumed { after: interrupted, duration: idle, versions }, Trace::default());
-            }
-            owned.go_on(&agent, &spec).await?
-        }
+    let mut owned = Owned { inner, id, epoch, consumed, journal, live, hold: Hold::default(), paused, idle };
+    let Some(agent) = inner.agents.find(RunSummary::of(claimed.record)).await else {
+        inner.disown(id);
+        return owned.leave(Leaving::Unfinished).await;
     };
+    if !fresh && !paused {
+        let current = Versions::current();
+        let versions = (versions.as_ref() != Some(&current)).then_some(current);
+        owned.journal.tell(EventKind::Resumed { after: interrupted, duration: idle, versions });
+    }
+    // What was decided while nobody owned the run may have been read by an owner that came to nothing.
+    for question in questions {
+        owned.look_at(question).await?;
+    }
+    let leaving = owned.go_on(&agent, &spec).await?;
     owned.leave(leaving).await
 }
 
@@ -134,6 +171,8 @@ pub(super) struct Owned<'a> {
     live: &'a Live,
     hold: Hold,
     paused: bool,
+    /// How long nobody had executed it.
+    idle: Duration,
 }
 
 /// What a message asks of whoever executes the run.
@@ -164,11 +203,13 @@ impl Owned<'_> {
             self.journal.was_active(began.elapsed().saturating_sub(excused.so_far()));
             match attempted? {
                 Attempted::Leave(leaving) => return Ok(leaving),
-                Attempted::Halted(halt) => return self.halted(halt, spec).await,
+                Attempted::Halted(halt) => return self.halted(halt),
                 Attempted::Cancelled(reason) => return Ok(self.cancelled(reason)),
                 Attempted::Handled(Err(CallError::Busy(_) | CallError::Internal { .. })) if attempt < ATTEMPTS => {
                     self.start_over(spec).await?;
                 }
+                // A host that has no room is no end of a run that had begun.
+                Attempted::Handled(Err(CallError::Busy(_))) => return Ok(Leaving::Later),
                 Attempted::Handled(handled) => return self.finished(handled, spec).await,
             }
         }
@@ -198,19 +239,30 @@ impl Owned<'_> {
                     journal.took(&ended.usage);
                     return Ok(Attempted::Handled(ended.result));
                 }
-                // Ends with the run only.
-                () = &mut keeping => {}
+                () = &mut keeping => {
+                    journal.close();
+                    return Ok(Attempted::Halted(journal.halted().await));
+                }
                 halt = journal.halted() => {
                     journal.close();
                     return Ok(Attempted::Halted(halt));
                 }
                 wait = &mut idle => {
                     journal.close();
-                    return Ok(Attempted::Leave(Leaving::Waiting(wait)));
+                    let leaving = if self.paused { Leaving::Paused } else { Leaving::Waiting(wait) };
+                    return Ok(Attempted::Leave(leaving));
                 }
                 () = pause_over(paused_until) => {
+                    if journal.is_at_work() {
+                        paused_until = Some(tokio::time::Instant::now() + inner.grace.max(LEAST_PAUSE));
+                        continue;
+                    }
                     journal.close();
                     return Ok(Attempted::Leave(Leaving::Paused));
+                }
+                () = live.abandoned.notified() => {
+                    journal.close();
+                    return Ok(Attempted::Leave(Leaving::Lost));
                 }
                 _ = worker_stop.changed() => {
                     journal.close();
@@ -224,7 +276,8 @@ impl Owned<'_> {
                         handling.await;
                         return Ok(Attempted::Cancelled(reason));
                     }
-                    paused_until = self.paused.then(|| tokio::time::Instant::now() + inner.grace);
+                    let over = || tokio::time::Instant::now() + inner.grace;
+                    paused_until = self.paused.then(|| paused_until.unwrap_or_else(over));
                 }
             }
         }
@@ -289,11 +342,7 @@ impl Owned<'_> {
             Message::Resume => self.resume(),
             Message::Cancel { reason } => return Ok(Some(Order::Cancel(reason))),
             Message::Decided { approval } => self.look_at(approval).await?,
-            Message::Settle { effect, settlement, by } => {
-                let settled = EventKind::Settled { id: effect, settlement: settlement.clone(), by };
-                self.journal.record(settled, Trace::default());
-                self.journal.settle(effect, settlement);
-            }
+            Message::Settle { effect, settlement, by } => self.journal.settle(effect, settlement, by),
         }
         Ok(None)
     }
@@ -301,22 +350,22 @@ impl Owned<'_> {
     fn pause(&mut self) {
         if !std::mem::replace(&mut self.paused, true) {
             self.hold.on();
-            self.journal.record(EventKind::Paused {}, Trace::default());
+            self.journal.tell(EventKind::Paused {});
             self.journal.set_state(self.detail().state(RunStatus::Paused));
         }
     }
 
     fn resume(&mut self) {
         if std::mem::replace(&mut self.paused, false) {
-            let resumed = EventKind::Resumed { after: Interruption::Pause, duration: Duration::ZERO, versions: None };
-            self.journal.record(resumed, Trace::default());
+            let duration = std::mem::take(&mut self.idle);
+            self.journal.tell(EventKind::Resumed { after: Interruption::Pause, duration, versions: None });
             self.journal.set_state(self.detail().state(RunStatus::Running));
             self.hold.off();
         }
     }
 
     fn cancelled(&self, reason: String) -> Leaving {
-        self.journal.record(EventKind::Cancelled { reason: reason.clone() }, Trace::default());
+        self.journal.tell(EventKind::Cancelled { reason: reason.clone() });
         let failure = RunFailure { kind: ErrorKind::Cancelled, message: reason };
         Leaving::Finished(RunStatus::Cancelled, Detail { failure: Some(failure), ..self.detail() })
     }
@@ -327,9 +376,13 @@ impl Owned<'_> {
 
     async fn failure(&self, kind: ErrorKind, message: String, spec: &Spec) -> Result<Leaving, ExecuteError> {
         let retried_as = self.try_again(spec).await?;
-        self.journal.record(EventKind::Failed { kind, message: message.clone(), retried_as }, Trace::default());
+        Ok(self.failed_for_good(kind, message, retried_as))
+    }
+
+    fn failed_for_good(&self, kind: ErrorKind, message: String, retried_as: Option<RunId>) -> Leaving {
+        self.journal.tell(EventKind::Failed { kind, message: message.clone(), retried_as });
         let failure = RunFailure { kind, message };
-        Ok(Leaving::Finished(RunStatus::Failed, Detail { failure: Some(failure), ..self.detail() }))
+        Leaving::Finished(RunStatus::Failed, Detail { failure: Some(failure), ..self.detail() })
     }
 
     /// Starts another run in the place of this one, where it may be tried again.
@@ -342,14 +395,16 @@ impl Owned<'_> {
 
     fn diverged(&self, position: u64, recorded: Option<String>, attempted: Option<String>) -> Leaving {
         let message = divergence(position, recorded.as_deref(), attempted.as_deref());
-        self.journal.record(EventKind::Diverged { position, recorded, attempted }, Trace::default());
+        self.journal.tell(EventKind::Diverged { position, recorded, attempted });
         let failure = RunFailure { kind: ErrorKind::Internal, message };
         Leaving::Finished(RunStatus::Diverged, Detail { failure: Some(failure), ..self.detail() })
     }
 
     /// What becomes of a run whose handler came to an end.
     async fn finished(&self, handled: Handled, spec: &Spec) -> Result<Leaving, ExecuteError> {
-        if let Some((position, recorded)) = self.journal.left_over() {
+        if let Some((position, recorded)) = self.journal.left_over()
+            && !is_out_of_time(&handled)
+        {
             let attempted = match &handled {
                 Ok(_) => None,
                 Err(error) => Some(error.to_string()),
@@ -364,38 +419,37 @@ impl Owned<'_> {
         let said = self.journal.output();
         let output = if said.is_empty() { response.output } else { said };
         let (files, usage) = (self.journal.files(), self.journal.usage());
-        self.journal.record(EventKind::Complete { output: output.clone(), files, usage }, Trace::default());
+        self.journal.tell(EventKind::Complete { output: output.clone(), files, usage });
         Ok(Leaving::Finished(RunStatus::Completed, Detail { output: Some(output), ..self.detail() }))
     }
 
-    async fn halted(&mut self, halt: Halt, spec: &Spec) -> Result<Leaving, ExecuteError> {
+    fn halted(&self, halt: Halt) -> Result<Leaving, ExecuteError> {
         Ok(match halt {
             Halt::Fenced | Halt::WentBack | Halt::UsedUp => Leaving::Lost,
-            Halt::Storage(error) => {
-                tracing::error!(run = %self.id, %error, "the journal cannot be kept: the run stops here");
-                Leaving::Lost
-            }
-            Halt::Diverged { position, recorded, attempted } => {
-                self.journal.reopen();
-                self.diverged(position, recorded, attempted)
-            }
-            Halt::Failed(reason) => {
-                self.journal.reopen();
-                self.failure(ErrorKind::ToolError, reason, spec).await?
-            }
+            Halt::Storage(error) => return Err(ExecuteError::Journal(error)),
+            Halt::Diverged { position, recorded, attempted } => self.diverged(position, recorded, attempted),
+            // A person said so: it is not tried again.
+            Halt::Failed(reason) => self.failed_for_good(ErrorKind::ToolError, reason, None),
         })
     }
 
     /// Goes through the past anew, after the host failed.
     async fn start_over(&mut self, spec: &Spec) -> Result<(), ExecuteError> {
-        let kept = self.journal.keep_all(self.inner.storage.as_ref(), self.epoch).await;
-        if kept.is_err() {
-            return Ok(());
-        }
-        let past = self.inner.past(self.id).await?;
+        self.keep_all().await?;
+        let mut past = self.inner.past(self.id).await?;
+        past.was_active(self.journal.usage().active_ms);
+        let questions = past.open_questions();
         let setting = spec.setting(self.id);
         self.journal = Journal::new(setting, self.inner.clock.clone(), Mode::Live, past, spec.seed());
+        for question in questions {
+            self.look_at(question).await?;
+        }
         Ok(())
+    }
+
+    async fn keep_all(&self) -> Result<(), ExecuteError> {
+        let kept = self.journal.keep_all(self.inner.storage.as_ref(), self.epoch).await;
+        kept.map_err(|halt| ExecuteError::Journal(format!("{halt:?}").into()))
     }
 
     fn detail(&self) -> Detail {
@@ -403,31 +457,89 @@ impl Owned<'_> {
     }
 
     /// Gives the run back.
-    async fn leave(&mut self, leaving: Leaving) -> Result<(), ExecuteError> {
+    async fn leave(&mut self, leaving: Leaving) -> Result<Came, ExecuteError> {
         let state = match leaving {
-            Leaving::Lost => return Ok(()),
+            Leaving::Lost | Leaving::Later => return Ok(Came::Nowhere),
             Leaving::Unfinished => None,
             Leaving::Finished(status, detail) => Some(detail.state(status)),
             Leaving::Paused => Some(self.detail().state(RunStatus::Paused)),
             Leaving::Waiting(Wait { on, wake_at, .. }) => {
-                self.journal.reopen();
-                self.journal.record(EventKind::Waiting { on: on.clone() }, Trace::default());
+                self.journal.tell(EventKind::Waiting { on: on.clone() });
                 let state = self.detail().state(RunStatus::Waiting);
                 Some(RunState { waiting_on: Some(on), wake_at, ..state })
             }
         };
+        self.keep_all_but_the_last().await?;
         let mut append = self.journal.last_append(self.epoch);
-        append.state = state.or(append.state);
+        append.state = state;
         self.inner.storage.release(append, self.consumed).await?;
-        Ok(())
+        Ok(Came::On)
+    }
+
+    /// What was handed to the storage is there before anything else.
+    async fn keep_all_but_the_last(&self) -> Result<(), ExecuteError> {
+        if self.journal.has_handed() { self.keep_all().await } else { Ok(()) }
     }
 }
+
+impl Inner {
+    /// Has a run queued that could not be gone on with, as long as it is still this worker's.
+    async fn give_back(&self, run: RunId, epoch: u64) {
+        let mut stop = self.stop.clone();
+        for pause in BACKOFF {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.changed() => {}
+            }
+            match self.try_give_back(run, epoch).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%run, %error, "the run cannot be given back yet"),
+            }
+        }
+    }
+
+    async fn try_give_back(&self, run: RunId, epoch: u64) -> Result<(), ExecuteError> {
+        let head = self.storage.head(run).await?;
+        let Some(head) = head.filter(|head| head.epoch == epoch) else { return Ok(()) };
+        let append = Append {
+            run,
+            epoch,
+            expected_next: head.next,
+            entries: Vec::new(),
+            state: None,
+            consumed_inbox: None,
+            approvals: Vec::new(),
+            withdrawn: Vec::new(),
+            blobs: Vec::new(),
+        };
+        match self.storage.release(append, head.inbox).await {
+            // It is another's by now.
+            Ok(_) | Err(AppendError::Fenced { .. } | AppendError::NotFound) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// After which pauses a run is given back that could not be gone on with: the storage may be failing.
+const BACKOFF: [Duration; 6] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+];
 
 enum Attempted {
     Handled(Handled),
     Halted(Halt),
     Cancelled(String),
     Leave(Leaving),
+}
+
+/// Whether the time that it had was over, which says nothing of what it would have done.
+fn is_out_of_time(handled: &Handled) -> bool {
+    matches!(handled, Err(CallError::LimitExceeded(limit)) if limit.limit == LimitKind::WallTime)
 }
 
 async fn pause_over(until: Option<tokio::time::Instant>) {

@@ -157,7 +157,7 @@ impl Run {
     pub async fn messages(&self) -> Result<Vec<Said>, RunError> {
         let (mut messages, mut from) = (Vec::new(), 1);
         let mut first = None;
-        let mut talked = false;
+        let (mut talked, mut own) = (false, None);
         loop {
             let events = self.storage().read(self.id, from, PAGE).await?;
             let Some(last) = events.last() else { break };
@@ -165,12 +165,13 @@ impl Run {
             for stored in &events {
                 match read_event(stored)?.kind {
                     EventKind::Created { message, .. } => first = Some(message),
-                    EventKind::Chat { depth: 1, kept, messages: new, .. } => {
+                    EventKind::Chat { id, depth: 1, kept, messages: new, .. } => {
+                        own = Some(id);
                         messages.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
                         messages.extend(new);
                         talked = true;
                     }
-                    EventKind::ChatResult { message, .. } if talked => messages.push(message),
+                    EventKind::ChatResult { id, message, .. } if own == Some(id) => messages.push(message),
                     EventKind::Complete { output, .. } if !talked => {
                         messages.extend(first.take());
                         messages.push(Said::text(Role::Assistant, output));

@@ -106,7 +106,7 @@ impl From<ExecuteError> for RunError {
             ExecuteError::Storage(error) => error.into(),
             ExecuteError::Entry(error) => error.into(),
             ExecuteError::Spec(source) => crate::journal::UnreadableEntry { sequence: 0, source }.into(),
-            ExecuteError::Append(error) => StorageError::Refused(error.into()).into(),
+            error => StorageError::Refused(error.into()).into(),
         }
     }
 }
@@ -170,7 +170,8 @@ impl Run {
         let spec = Spec { forked_from: Some(ForkedFrom { run: self.id(), at }), ..spec };
         let (id, now) = (RunId::new(), to_micros(inner.clock.now()));
         // Its agent's time begins where that of the other began.
-        let mut kept = vec![first_entry(&spec, record.created)];
+        let began = entries.first().map_or(record.created, |entry| entry.event.at);
+        let mut kept = vec![first_entry(&spec, began)];
         kept.extend(settled_part(entries));
         kept.extend(input.map(|content| {
             let event = Event { sequence: 0, kind: EventKind::Input { content }, at: now };

@@ -1,5 +1,6 @@
 //! The work in the background: claims runs, keeps the lease, and has those that are executed look at their news.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,13 +26,15 @@ const BATCH: usize = 500;
 pub(super) struct Live {
     /// There may be something in its inbox.
     pub(super) news: Notify,
+    /// The lease of this worker is over.
+    pub(super) abandoned: Notify,
     pub(super) deltas: broadcast::Sender<Delta>,
 }
 
 impl Live {
     fn new() -> Self {
         const KEPT: usize = 256;
-        Self { news: Notify::new(), deltas: broadcast::Sender::new(KEPT) }
+        Self { news: Notify::new(), abandoned: Notify::new(), deltas: broadcast::Sender::new(KEPT) }
     }
 }
 
@@ -117,6 +120,7 @@ impl Inner {
                 return Ok(worker);
             }
             tracing::warn!("the lease of this worker is over: it gives up its runs");
+            self.abandon_all().await;
         }
         let worker = self.storage.register(self.lease).await?;
         *renewed = Instant::now();
@@ -137,9 +141,33 @@ impl Inner {
         }
     }
 
+    /// Has all executions stop, and waits until they have.
+    async fn abandon_all(&self) {
+        loop {
+            let drained = self.drained.notified();
+            {
+                let live = self.live();
+                if live.is_empty() {
+                    return;
+                }
+                live.values().for_each(|live| live.abandoned.notify_one());
+            }
+            drained.await;
+        }
+    }
+
+    /// Does not execute it here any more, unless somebody says so again.
+    pub(super) fn disown(&self, run: RunId) {
+        self.adopted().remove(&run);
+    }
+
     fn begin(self: &Arc<Self>, claimed: Claimed) {
         let (id, live) = (claimed.record.id, Arc::new(Live::new()));
-        self.live().insert(id, live.clone());
+        match self.live().entry(id) {
+            Entry::Vacant(place) => drop(place.insert(live.clone())),
+            // Its execution ends by itself: it is fenced.
+            Entry::Occupied(_) => return,
+        }
         let inner = self.clone();
         tokio::spawn(async move {
             // Also where it panics, its place is free again.

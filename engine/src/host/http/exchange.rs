@@ -15,10 +15,11 @@ use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequ
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpView as _};
 
 use super::{Http, leaving, tools};
-use crate::gate::{Outgoing, Unanswered, Whole};
-use crate::host::Host;
-use crate::journal::{Deed, DeedKind, Exchange, Journal, Place, Recalled};
+use crate::gate::{Outgoing, Scope, Unanswered, Whole};
+use crate::host::{Host, Refusals};
+use crate::journal::{Deed, DeedKind, Exchange, Journal, Place, Recalled, recorded_outcome};
 use crate::json::ArgumentsHash;
+use crate::limits::Limits;
 
 const VERSION: &str = "0.2.12";
 
@@ -77,10 +78,10 @@ impl Http {
         let place = journal.place();
         let exchange = Exchange::new(place.position);
         self.begun = Some(exchange.clone());
-        let work = self.whole(journal.clone(), place, asked);
+        let (scope, refusals, limits) = (self.scope.clone(), self.refusals.clone(), self.limits);
         let ended = exchange.clone();
         let answer = self.handover.run(async move {
-            let whole = work.await;
+            let whole = whole(&scope, &refusals, &limits, &place, asked).await;
             journal.durable().await;
             ended.end(&journal);
             whole
@@ -91,45 +92,39 @@ impl Http {
             whole.map(|response| response.map(|bytes| Full::new(bytes).map_err(|never| match never {}).boxed_unsync()))
         }
     }
+}
 
-    /// The whole exchange, or what was recorded of it.
-    fn whole(
-        &self,
-        journal: Journal,
-        place: Place,
-        asked: Asked,
-    ) -> impl std::future::Future<Output = Result<Response<Bytes>, Error>> + Send + use<> {
-        let (scope, refusals, limits) = (self.scope.clone(), self.refusals.clone(), self.limits);
-        async move {
-            let most = usize::try_from(limits.http.request_bytes).unwrap_or(usize::MAX);
-            match asked {
-                Asked::Tool { line, request } => {
-                    let (head, body) = request.into_parts();
-                    let body = collected(body, most).await?;
-                    let deed = deed(&line, head.uri.query(), &head.headers, &body);
-                    let past = match journal.recall(&place, deed).await {
-                        Recalled::Ended(end) => Err(end.what),
-                        Recalled::Unfinished(past) => Ok(Some(past)),
-                        Recalled::New => Ok(None),
-                    };
-                    let call = tools::Meant::new(&scope, &line, &head, &body, &limits);
-                    match past {
-                        Err(end) => Ok(call.response(crate::journal::recorded_outcome(&end))),
-                        Ok(past) => Ok(call.made(&scope, &refusals, place, past).await),
-                    }
-                }
-                Asked::Network(mut outgoing) => {
-                    let body = collected(outgoing.body, most).await?;
-                    let deed = deed(&outgoing.line, outgoing.query.as_deref(), &outgoing.headers, &body);
-                    outgoing.body = leaving(Full::new(body).map_err(|never| match never {}).boxed_unsync());
-                    let answer = match journal.recall(&place, deed).await {
-                        Recalled::Ended(end) => Whole::recorded(&end.what),
-                        Recalled::Unfinished(past) => scope.fetch_whole(place, Some(past), outgoing).await,
-                        Recalled::New => scope.fetch_whole(place, None, outgoing).await,
-                    };
-                    answer.map(Whole::into_response).map_err(|outcome| super::told(&Unanswered::Stopped(outcome)))
-                }
-            }
+/// The whole exchange, or what was recorded of it.
+async fn whole(
+    scope: &Scope,
+    refusals: &Refusals,
+    limits: &Limits,
+    place: &Place,
+    asked: Asked,
+) -> Result<Response<Bytes>, Error> {
+    let most = usize::try_from(limits.http.request_bytes).unwrap_or(usize::MAX);
+    match asked {
+        Asked::Tool { line, request } => {
+            let (head, body) = request.into_parts();
+            let body = collected(body, most).await?;
+            let meant = tools::Meant::new(scope, &line, &head, &body, limits);
+            let past = match place.recall(deed(&line, head.uri.query(), &head.headers, &body)).await {
+                Recalled::Ended(end) => return Ok(meant.response(recorded_outcome(&end.what))),
+                Recalled::Unfinished(past) => Some(past),
+                Recalled::New => None,
+            };
+            Ok(meant.made(scope, refusals, place.id, past).await)
+        }
+        Asked::Network(mut outgoing) => {
+            let body = collected(outgoing.body, most).await?;
+            let deed = deed(&outgoing.line, outgoing.query.as_deref(), &outgoing.headers, &body);
+            outgoing.body = leaving(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+            let answer = match place.recall(deed).await {
+                Recalled::Ended(end) => Whole::recorded(&end.what),
+                Recalled::Unfinished(past) => scope.fetch_whole(place.id, Some(past), outgoing).await,
+                Recalled::New => scope.fetch_whole(place.id, None, outgoing).await,
+            };
+            answer.map(Whole::into_response).map_err(|outcome| super::told(&Unanswered::Stopped(outcome)))
         }
     }
 }

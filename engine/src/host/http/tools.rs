@@ -16,7 +16,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use crate::effect::Outcome;
 use crate::gate::Scope;
 use crate::host::{Refusals, RefusedAction};
-use crate::journal::{PastEffect, Place};
+use crate::journal::PastEffect;
 use crate::json::Reader;
 use crate::limits::Limits;
 use crate::tool::Tool;
@@ -110,13 +110,15 @@ impl Meant {
         self,
         scope: &Scope,
         refusals: &Refusals,
-        place: Place,
+        id: u64,
         past: Option<Box<PastEffect>>,
     ) -> Response<Bytes> {
         let outcome = match &self.input {
-            Ok(input) => scope.call_at(place, past, &self.name, input.clone()).await,
-            // Nothing is recorded of it: on replay it is as wrong again.
-            Err(_) => Outcome::Cancelled,
+            Ok(input) => scope.call_at(id, past, &self.name, input.clone()).await,
+            Err(problem) => {
+                let reason = format!("the request is answered with {}", problem.status());
+                scope.refuse_call(id, &self.name, reason)
+            }
         };
         self.noted(outcome, refusals)
     }
