@@ -211,6 +211,26 @@ fn inspect_tells_tools_with_schemas_and_docs() {
 }
 
 #[test]
+fn tools_that_describe_themselves_are_inspected_and_called() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("textkit.wasm").display().to_string();
+    std::fs::write(&file, casemate_guests::TEXTKIT).expect("written");
+    let object = json_of(&ends(&["inspect", &file, "--json"], 0));
+    let names: Vec<_> = object["tools"].as_array().expect("tools").iter().map(|tool| &tool["name"]).collect();
+    assert_eq!(names, ["word-count", "slugify", "diff-lines"]);
+    let shown = String::from_utf8(ends(&["inspect", &file], 0).stdout).expect("text");
+    assert!(shown.contains("slugify(") && shown.contains("longest?"), "{shown}");
+    assert!(shown.contains("      Counts the words, lines and characters of a text.\n"), "{shown}");
+
+    let count = json_of(&ends(&["call", &file, "word-count", r#"{"text":"to be or not"}"#], 0));
+    assert_eq!(count, json!({"words": 4, "lines": 1, "characters": 12}));
+    let error = json_of(&ends(&["call", &file, "word-count", "{}", "--json"], 2))["error"].clone();
+    assert_eq!(error, json!({"kind": "invalid-input", "message": "missing field `text`"}));
+    ends(&["call", &file, "invoke", "{}"], 2);
+    ends(&["call", &file, "slugify", r#"{"text":"!"}"#], 1);
+}
+
+#[test]
 fn a_component_is_documented_and_compiled_ahead() {
     let folder = TempDir::new().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name).display().to_string();

@@ -33,6 +33,7 @@ impl Place {
         place.write("caller.wasm", casemate_guests::CALLER);
         place.write("ledger.wasm", casemate_guests::LEDGER);
         place.write("planner.wasm", casemate_guests::PLANNER);
+        place.write("textkit.wasm", casemate_guests::TEXTKIT);
         place.write("weather.wasm", casemate_guests::WEATHER);
         place.write("rules.cedar", RULES.as_bytes());
         std::fs::create_dir(place.folder.path().join("ledger")).expect("a folder");
@@ -125,6 +126,20 @@ fn a_tool_that_is_bound_and_not_granted_names_the_flag() {
     assert_eq!(place.refunds(), "");
     place.flow(5, &["--allow-tool", "lookup", "--allow-tool", "refund"], 0);
     assert_eq!(place.refunds(), "A-1 5\n");
+}
+
+#[test]
+fn a_tool_that_describes_itself_is_bound_and_granted_like_all_others() {
+    let place = Place::new();
+    let input = json!({"name": "count", "input": r#"{"text":"to be"}"#}).to_string();
+    let call = ["call", "caller.wasm", "try-tool", &input];
+    let bound = [&call[..], &["--tool", "count=textkit.wasm#word-count"]].concat();
+    let (_, said) = place.ends(&bound, 0);
+    assert!(said.contains("`--allow-tool count`"), "{said}");
+    let (said, _) = place.ends(&[&bound[..], &["--allow-tool", "count"]].concat(), 0);
+    assert!(said.contains("ok: {") && said.contains(r#"\"words\":2"#), "{said}");
+    let (_, said) = place.ends(&[&call[..], &["--tool", "count=textkit.wasm"]].concat(), 2);
+    assert!(said.contains("--tool count=textkit.wasm#slugify"), "{said}");
 }
 
 #[test]

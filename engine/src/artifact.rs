@@ -45,7 +45,7 @@ pub enum ArtifactError {
     #[error("cannot be read: {0}")]
     Read(#[from] std::io::Error),
     /// It ends too early, or was not made by `casemate component compile` of this version.
-    #[error("is not a compiled component of this version of Casemate, or is cut short")]
+    #[error("was not written by this version of Casemate, or is cut short")]
     Malformed,
     /// It was changed after it was written.
     #[error("does not have the checksum that was written with it")]

@@ -1,9 +1,11 @@
-//! Compiled components on disk, so that each is compiled once.
+//! Compiled components on disk, so that each is compiled once, and what some said of their own tools.
 //!
 //! What lies here is native code, so it is trusted only where nobody else can write: owner and mode are checked on the
 //! open folder and the open file, and everything below the folder is reached through its handle. Entries are named by the component's content and everything that changes the code. They are written
 //! beside and renamed, so that two processes can race; replaced by rename, removed by unlink, and never truncated,
 //! since another process may have them mapped. A damaged entry is compiled again.
+
+mod text;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,7 +22,10 @@ use crate::artifact::{self, ArtifactError, Seal};
 use crate::component::ContentHash;
 use crate::engine::DENSE_IMAGE_SIZE;
 
+/// Of compiled components.
 const EXTENSION: &str = "cwasm";
+/// Of what components said of their own tools.
+const TOOLS_EXTENSION: &str = "tools";
 
 /// The cache of one engine.
 pub(crate) struct Cache {
@@ -63,6 +68,26 @@ impl Cache {
         }
     }
 
+    /// What was kept of the component's tools, as JSON. What is wrong with it is said through `tracing`.
+    pub(crate) fn find_tools(&self, hash: &ContentHash) -> Option<Vec<u8>> {
+        match self.folder.read_text(&tools_name(hash)) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                if !error.is_absence() {
+                    tracing::warn!(%error, "tools in the cache not used");
+                }
+                None
+            }
+        }
+    }
+
+    /// Keeps what a component said of its tools, as [`keep`](Self::keep) does.
+    pub(crate) fn keep_tools(&self, hash: &ContentHash, tools: &[u8]) {
+        if let Err(error) = self.folder.write(&tools_name(hash), &text::seal(tools)) {
+            tracing::warn!(%error, "tools not cached");
+        }
+    }
+
     fn entry_name(&self, hash: &ContentHash, settings: &wasmtime::Engine) -> String {
         let settings = self.settings.get_or_init(|| settings_key(settings));
         format!("{hash}-{settings}.{EXTENSION}")
@@ -87,13 +112,17 @@ impl Cache {
     }
 }
 
+fn tools_name(hash: &ContentHash) -> String {
+    format!("{hash}.{TOOLS_EXTENSION}")
+}
+
 /// A folder with compiled components, for looking after it.
 #[derive(Clone, Debug)]
 pub struct CacheFolder {
     path: PathBuf,
 }
 
-/// One compiled component on disk.
+/// One file in a cache: a compiled component, or what one said of its own tools (`.tools`).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CacheEntry {
@@ -111,7 +140,7 @@ pub struct CacheEntry {
 pub enum EntryHealth {
     /// Header, length and checksum are right.
     Sound,
-    /// It would be compiled again.
+    /// It would be made again.
     Damaged(CacheError),
 }
 
@@ -176,7 +205,7 @@ impl CacheFolder {
         for item in listing {
             let item = item.map_err(|source| self.fault(source))?;
             let path = self.path.join(item.file_name());
-            if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            if path.extension().is_some_and(|extension| extension == EXTENSION || extension == TOOLS_EXTENSION) {
                 let metadata = item.metadata().map_err(|source| self.fault(source))?;
                 let written = metadata.modified().ok().map(cap_std::time::SystemTime::into_std);
                 entries.push(CacheEntry { size: metadata.len(), written, path });
@@ -206,6 +235,9 @@ impl CacheFolder {
 
     fn health(&self, entry: &CacheEntry) -> EntryHealth {
         let name = entry.path.file_name().unwrap_or_default().to_string_lossy();
+        if entry.path.extension().is_some_and(|extension| extension == TOOLS_EXTENSION) {
+            return self.read_text(&name).map_or_else(EntryHealth::Damaged, |_| EntryHealth::Sound);
+        }
         let checked = self.open_private(&name).and_then(|(mut file, len)| {
             artifact::read_seal(&mut file, len)
                 .and_then(|seal| artifact::verify(&mut file, &seal, len))
@@ -215,6 +247,11 @@ impl CacheFolder {
             Ok(()) => EntryHealth::Sound,
             Err(error) => EntryHealth::Damaged(error),
         }
+    }
+
+    fn read_text(&self, name: &str) -> Result<Vec<u8>, CacheError> {
+        let (file, len) = self.open_private(name)?;
+        text::open(file, len).map_err(|source| CacheError::Artifact { path: self.path.join(name), source })
     }
 
     fn write(&self, name: &str, artifact: &[u8]) -> Result<(), CacheError> {

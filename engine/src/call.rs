@@ -2,6 +2,7 @@
 
 mod input;
 mod outcome;
+mod provided;
 
 use std::fmt;
 use std::future::Future;
@@ -15,7 +16,7 @@ use serde_json::Value;
 use wasmtime::Store;
 use wasmtime::component::{Instance, Val};
 
-use crate::component::{Component, Export, Imports, Returns, Signature};
+use crate::component::{Component, Export, Form, Imports, Returns};
 use crate::driver::Signal;
 use crate::gate::{Budget, Gate, Invocation, Scope, Tree};
 use crate::host::{Host, Output, Refused, Sink, Stream};
@@ -25,7 +26,9 @@ use crate::sandbox::{self, Ended, Plan, Work};
 use crate::tool::{OwnNames, Tool, Toolset};
 
 use input::Input;
-pub use outcome::{CallError, CallReport, CapturedOutput, Denied, ErrorKind, Frame, NotFound, ToolError, Trap};
+pub use outcome::{
+    CallError, CallReport, CapturedOutput, Declined, Denied, ErrorKind, Frame, NotFound, ToolError, Trap,
+};
 
 /// A call that is about to be made; awaiting it runs it in a fresh sandbox and gives the result as JSON.
 ///
@@ -225,9 +228,9 @@ impl Call {
     /// Does everything that can be done before a sandbox exists.
     fn start(self) -> Result<Running, CallError> {
         let Settings { component, name, input, limits, .. } = &*self.settings;
-        let (signature, work) = prepare(component, component.export(name)?, &input.0, limits)?;
+        let (form, work) = prepare(component, component.export(name)?, &input.0, limits)?;
         let (plan, cancel) = self.plan()?;
-        Ok(Running::new(signature, plan, cancel, work))
+        Ok(Running::new(form, plan, cancel, work))
     }
 }
 
@@ -251,10 +254,10 @@ pub(crate) fn nested(
     scope: Scope,
     limits: Limits,
 ) -> Result<impl Future<Output = Result<Value, CallError>> + Send + use<>, CallError> {
-    let (signature, work) = prepare(component, export, invocation.input(), &limits)?;
+    let (form, work) = prepare(component, export, invocation.input(), &limits)?;
     let output = Output::new(&limits, Sink::Capture);
     let running =
-        Running::new(signature, Plan { component: component.clone(), scope, limits, output, hold: None }, None, work);
+        Running::new(form, Plan { component: component.clone(), scope, limits, output, hold: None }, None, work);
     Ok(async move { running.end().await.result })
 }
 
@@ -270,32 +273,40 @@ pub(crate) fn bound(component: &Component, imports: Option<&Imports>) -> Result<
     Ok(tools?)
 }
 
-/// What a call of `export` runs, and the types of what comes back.
+/// What a call of `export` runs, and the form of what comes back.
 fn prepare(
     component: &Component,
     export: &Export,
     input: &Value,
     limits: &Limits,
-) -> Result<(Arc<Signature>, Work<Option<Val>>), CallError> {
-    let signature =
-        export.signature.clone().map_err(|reason| CallError::NotCallable { name: export.name.clone(), reason })?;
-    let arguments = parameters_from_json(&signature.parameters, input, limits.host_call_bytes)?;
-    let work = call_export(component.clone(), export.position, arguments, signature.returns.count());
-    Ok((signature, work))
+) -> Result<(Form, Work<Option<Val>>), CallError> {
+    let form = export.form.clone().map_err(|reason| CallError::NotCallable { name: export.name.clone(), reason })?;
+    let most = limits.host_call_bytes;
+    let (arguments, results) = match &form {
+        Form::Typed(signature) => {
+            (parameters_from_json(&signature.parameters, input, most)?, signature.returns.count())
+        }
+        Form::Provided(definition) => (provided::arguments(definition, input, most)?, 1),
+    };
+    let work = call_export(component.clone(), export.position, arguments, results);
+    Ok((form, work))
 }
 
 /// A call whose sandbox is made when it is polled.
 struct Running {
-    signature: Arc<Signature>,
+    form: Form,
+    /// The limit on its result.
+    most: usize,
     output: Output,
     hint_for: Option<Component>,
     sandbox: Pin<Box<dyn Future<Output = Ended<Option<Val>>> + Send>>,
 }
 
 impl Running {
-    fn new(signature: Arc<Signature>, plan: Plan, cancel: Option<Signal>, work: Work<Option<Val>>) -> Self {
+    fn new(form: Form, plan: Plan, cancel: Option<Signal>, work: Work<Option<Val>>) -> Self {
         Self {
-            signature,
+            form,
+            most: plan.limits.result,
             output: plan.output.clone(),
             // A hint costs a look at the imports, so only where it could be of use.
             hint_for: plan.scope.reach().folders().is_empty().then(|| plan.component.clone()),
@@ -306,7 +317,10 @@ impl Running {
     async fn end(self) -> CallReport {
         let Ended { result, usage, refused } = self.sandbox.await;
         let result = match result {
-            Ok(value) => answer(&self.signature.returns, value.as_ref()),
+            Ok(value) => match &self.form {
+                Form::Typed(signature) => answer(&signature.returns, value.as_ref()),
+                Form::Provided(_) => provided::answer(value.as_ref(), self.most),
+            },
             Err(CallError::Tool(error)) if error.exit_status == Some(0) => Ok(Value::Null),
             Err(error) => Err(error),
         };
@@ -353,7 +367,7 @@ fn answer(returns: &Returns, value: Option<&Val>) -> Result<Value, CallError> {
 }
 
 /// A bad end after a refusal is a denial, with the guest's own account as its cause.
-fn denied(error: CallError, refused: Vec<Refused>) -> CallError {
+pub(crate) fn denied(error: CallError, refused: Vec<Refused>) -> CallError {
     match error {
         CallError::Tool(_) | CallError::Trap(_) if !refused.is_empty() => {
             CallError::Denied(Denied { refused, cause: Box::new(error) })

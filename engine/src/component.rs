@@ -7,6 +7,7 @@ mod imports;
 mod load;
 #[cfg(feature = "compiler")]
 mod preflight;
+mod provider;
 mod tool;
 
 use std::fmt;
@@ -22,10 +23,12 @@ use crate::engine::{Demand, Engine, Lane};
 use crate::host::{self, Host};
 
 pub use describe::{Description, Import, Placement, ToolDescription};
-pub(crate) use describe::{Export, Exports, Returns, Signature};
+pub(crate) use describe::{Export, Exports, Form, Returns, Signature};
 pub use imports::{BindError, Imports, Unbound};
 pub(crate) use imports::{ImportedFunction, OwnImports};
 pub use load::{LoadError, MissingImport};
+pub use provider::ProviderError;
+pub(crate) use provider::Providers;
 pub use tool::{ComponentTool, ExportError};
 
 /// A compiled component, ready to run in any number of sandboxes. Cheap to clone.
@@ -41,6 +44,7 @@ struct Inner {
     demand: Demand,
     /// The most bytes of memories and tables that it starts with: as many as if all were as large as the largest.
     initial_memory: u64,
+    /// Of a component that describes its own tools, there from when it is loaded.
     exports: OnceLock<Exports>,
     docs: Option<String>,
     own_imports: OwnImports,
@@ -74,7 +78,7 @@ impl Component {
         self.inner.engine.block_on(self.call(name, input))
     }
 
-    /// What it imports, what it exports, and each exported function as a tool.
+    /// What it imports, what it exports, and its tools: each exported function, and those that it describes itself.
     pub fn description(&self) -> Description {
         describe::describe(self)
     }

@@ -180,6 +180,7 @@ impl Outcome {
             Self::NotFound(_) => "not-found",
             Self::InvalidInput(_) => "invalid-input",
             Self::LimitExceeded(_) => "limit-exceeded",
+            Self::Failed(failure) if failure.kind == ErrorKind::LimitExceeded => "limit-exceeded",
             Self::Failed(_) => "failed",
             Self::Cancelled => "cancelled",
         }

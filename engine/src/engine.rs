@@ -15,6 +15,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 
+use crate::component::Providers;
 use crate::gate::{Budget, Gate};
 use crate::host::{self, Host};
 use crate::limits::LimitsBuilder;
@@ -66,6 +67,7 @@ struct Inner {
     /// For sandboxes that guests' calls make, by their depth: those that find the pool full run on demand.
     nested: Vec<Slots>,
     gate: Gate,
+    providers: Providers,
     ticker: Option<Ticker>,
     #[cfg(feature = "compiler")]
     compiles: Arc<Semaphore>,
@@ -163,6 +165,11 @@ impl Engine {
     /// The Gate of calls that bring none.
     pub(crate) fn gate(&self) -> &Gate {
         &self.inner.gate
+    }
+
+    /// What its components said of their tools.
+    pub(crate) fn providers(&self) -> &Providers {
+        &self.inner.providers
     }
 
     pub(crate) fn max_wasm_stack(&self) -> usize {
@@ -354,6 +361,7 @@ impl EngineBuilder {
                 on_demand,
                 nested: (0..Budget::DEEPEST).map(|_| Slots::new(nested, self.max_waiting, self.max_wait)).collect(),
                 gate: self.gate,
+                providers: Providers::default(),
                 ticker: ticker.map_err(|source| EngineError::Ticker { source })?,
                 #[cfg(feature = "compiler")]
                 compiles: Arc::new(Semaphore::new(self.max_compiles as usize)),

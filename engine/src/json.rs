@@ -92,6 +92,16 @@ impl<'de> serde::Deserialize<'de> for ArgumentsHash {
     }
 }
 
+/// Whether arrays and objects in `value` are nested deeper than that many levels.
+pub(crate) fn is_deeper_than(value: &Value, levels: usize) -> bool {
+    let mut inner: Box<dyn Iterator<Item = &Value>> = match value {
+        Value::Array(items) => Box::new(items.iter()),
+        Value::Object(members) => Box::new(members.values()),
+        _ => return false,
+    };
+    levels.checked_sub(1).is_none_or(|levels| inner.any(|value| is_deeper_than(value, levels)))
+}
+
 /// How many bytes `value` takes as JSON text.
 pub(crate) fn text_len(value: &Value) -> u64 {
     struct Count(u64);
@@ -273,6 +283,13 @@ mod tests {
         let text = format!("[{}0]", "0,".repeat(100_000));
         assert!(matches!(parse(&text), Err(Unreadable::TooLarge)));
         assert!(matches!(parse("[1] 2"), Err(Unreadable::NotJson(_))));
+    }
+
+    #[test]
+    fn levels_are_counted_and_no_deeper_than_asked() {
+        assert!(!is_deeper_than(&Value::from(1), 0));
+        let value = parse(r#"{"a":[1,{"b":2}],"c":3}"#).unwrap();
+        assert!(is_deeper_than(&value, 0) && is_deeper_than(&value, 2) && !is_deeper_than(&value, 3));
     }
 
     #[test]

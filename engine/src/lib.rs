@@ -86,14 +86,15 @@ pub use artifact::ArtifactError;
 #[cfg(feature = "cache")]
 pub use cache::{CacheEntry, CacheError, CacheFolder, EntryHealth};
 pub use call::{
-    Call, CallError, CallReport, CapturedOutput, Denied, ErrorKind, Frame, InstanceFuture, NotFound, ToolError, Trap,
+    Call, CallError, CallReport, CapturedOutput, Declined, Denied, ErrorKind, Frame, InstanceFuture, NotFound,
+    ToolError, Trap,
 };
 pub use clock::{Clock, SystemClock};
 #[cfg(feature = "compiler")]
 pub use component::authoring::{AddDocsError, add_docs, wit_text};
 pub use component::{
     BindError, Component, ComponentTool, ContentHash, Description, ExportError, Import, Imports, LoadError,
-    MissingImport, Placement, ToolDescription, Unbound,
+    MissingImport, Placement, ProviderError, ToolDescription, Unbound,
 };
 #[cfg(feature = "http")]
 pub use egress::{Connection, Dial, DialFuture, HttpClient, HttpClientBuilder, Resolve, ResolveFuture, RootsError};

@@ -4,6 +4,7 @@
 //! [`Invocation`](crate::gate::Invocation) that a provider takes.
 
 mod closure;
+pub(crate) mod declared;
 #[cfg(feature = "http")]
 pub(crate) mod http;
 mod toolset;

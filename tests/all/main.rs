@@ -22,6 +22,7 @@
 //! | `executor` | guests beside other tasks, on each kind of runtime and without one |
 //! | `cache` | compiled components on disk, and those compiled ahead |
 //! | `description` | names, docs and schemas of tools, and components that cannot be loaded |
+//! | `providers` | components that describe their own tools, and each way to describe them badly, tried |
 //! | `runs` | agents executed, watched, stopped, and gone on with elsewhere |
 //! | `pages` | what the documents say of the tests |
 //! | `storage` | what every storage promises, and what SQLite does where processes, files and disks fail |
@@ -56,6 +57,7 @@ mod models;
 mod network;
 mod pages;
 mod policy;
+mod providers;
 mod runs;
 mod secrets;
 mod storage;

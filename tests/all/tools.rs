@@ -492,28 +492,3 @@ fn input_that_is_much_larger_than_its_text() {
     let said = value(call.limits(limits().memory(256 << 20).unwrap().build()));
     assert!(said.as_str().unwrap().starts_with("limit-exceeded: the limit `host-call-bytes`"), "{said}");
 }
-
-#[test]
-fn a_component_of_the_sdk_describes_and_does_what_its_functions_say() {
-    let textkit = load(engine(), casemate_guests::TEXTKIT);
-    let definitions = value(textkit.call("definitions", json!({})));
-    let names: Vec<_> = definitions.as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["word-count", "slugify", "diff-lines"]);
-    let schema: Value = serde_json::from_str(definitions[1]["input-schema"].as_str().unwrap()).unwrap();
-    assert_eq!(schema["properties"]["text"], json!({"type": "string", "description": "The title."}));
-
-    let invoke = |name: &str, input: &str| run(textkit.call("invoke", json!({"name": name, "input": input}))).result;
-    let told = |name, input| serde_json::from_str::<Value>(invoke(name, input).unwrap().as_str().unwrap()).unwrap();
-    assert_eq!(told("word-count", r#"{"text":"one two\n"}"#), json!({"words": 2, "lines": 1, "characters": 8}));
-    assert_eq!(told("slugify", r#"{"text":"Hello, World!"}"#), "hello-world");
-    let change = json!([{"line": 2, "removed": ["b"], "added": ["x", "y"]}]);
-    assert_eq!(told("diff-lines", r#"{"before":"a\nb","after":"a\nx\ny"}"#), change);
-
-    let reason = |name, input| tool_error(invoke(name, input).unwrap_err()).value;
-    assert_eq!(reason("fly", "{}"), json!({"not-found": "there is no tool `fly`"}));
-    assert_eq!(reason("slugify", r#"{"text":"!"}"#), json!({"failed": "nothing of `!` can stand in a slug"}));
-    let missing = json!({"invalid-input": "missing field `text`"});
-    assert_eq!(reason("word-count", "{}"), missing);
-    let broken = json!({"invalid-input": "EOF while parsing an object at line 1 column 1"});
-    assert_eq!(reason("word-count", "{"), broken);
-}

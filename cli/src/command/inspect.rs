@@ -99,11 +99,14 @@ fn show(out: &mut impl std::io::Write, file: &str, description: &Description) ->
 
 fn show_tool(out: &mut impl std::io::Write, tool: &ToolDescription) -> std::io::Result<()> {
     match &tool.reason {
-        None => writeln!(out, "  {}({})", styled(BOLD, &tool.name), parameters(&tool.input_schema))?,
+        None => {
+            let parameters = parameters(&tool.input_schema);
+            writeln!(out, "  {}({})", styled(BOLD, &tool.name), render::plain(&parameters))?;
+        }
         Some(reason) => writeln!(out, "  {}  {}", tool.name, styled(DIM, format!("not callable: {reason}")))?,
     }
     for line in tool.description.iter().flat_map(|text| text.lines()) {
-        writeln!(out, "      {line}")?;
+        writeln!(out, "      {}", render::plain(line))?;
     }
     Ok(())
 }

@@ -52,6 +52,9 @@ pub enum CallError {
     /// The tool ran and answered with its own error.
     #[error(transparent)]
     Tool(#[from] ToolError),
+    /// A tool that its component describes did not take the input, or answered with an error that has a kind.
+    #[error(transparent)]
+    Declined(#[from] Declined),
     /// The input does not fit the tool's type.
     #[error("invalid input: {0}")]
     InvalidInput(#[from] InvalidValue),
@@ -151,6 +154,7 @@ impl CallError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Tool(_) => ErrorKind::ToolError,
+            Self::Declined(declined) => declined.kind,
             Self::InvalidInput(_)
             | Self::NotCallable { .. }
             | Self::Folder(_)
@@ -225,6 +229,18 @@ impl fmt::Display for ToolError {
 }
 
 impl std::error::Error for ToolError {}
+
+/// A tool that its component describes did not take the input, or did not do what it was asked, and says why. Its `failed`
+/// is a [`ToolError`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+#[non_exhaustive]
+pub struct Declined {
+    /// Denied, not found, invalid input, limit exceeded, or cancelled.
+    pub kind: ErrorKind,
+    /// Why; of an answer, in the tool's own words.
+    pub message: String,
+}
 
 /// A name that no tool of the component has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

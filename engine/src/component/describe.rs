@@ -1,15 +1,16 @@
-//! What a component imports and exports, and each exported function as a tool.
+//! What a component imports and exports, and its tools: exported functions, and those that it describes itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use casemate_host_bindings::{Field, Shape, ShapeBuilder, parameters_schema, schema};
+use casemate_host_bindings::{Field, Shape, ShapeBuilder, ToolDefinition, parameters_schema, schema};
 use casemate_wit_docs::PackageDocs;
 use serde::Serialize;
 use serde_json::{Value, json};
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{self as wasm, ComponentExportIndex};
 
+use super::provider::{Definitions, ProviderError, is_provider};
 use super::{Component, ContentHash};
 use crate::call::NotFound;
 use crate::host::wasi;
@@ -26,7 +27,7 @@ pub struct Description {
     pub imports: Vec<Import>,
     /// The names that it exports: interfaces and functions.
     pub exports: Vec<String>,
-    /// Every exported function.
+    /// Every exported function; in the place of those of `casemate:agent/provider`, the tools that it describes.
     pub tools: Vec<ToolDescription>,
 }
 
@@ -50,7 +51,7 @@ pub struct Import {
     pub grant: Option<&'static str>,
 }
 
-/// One exported function as a tool.
+/// One tool of a component: an exported function, or a tool that the component describes itself.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ToolDescription {
@@ -58,11 +59,12 @@ pub struct ToolDescription {
     pub name: String,
     /// The name for models and MCP clients: `[a-zA-Z0-9_]{1,64}`, unique in the component.
     pub wire_name: String,
-    /// The doc comment of its WIT, where the component carries it.
+    /// The doc comment of its WIT, where the component carries it; or what the component says of it.
     pub description: Option<String>,
     /// JSON Schema (2020-12) of the input; `null` where it is not callable.
     pub input_schema: Value,
-    /// JSON Schema (2020-12) of the result; `null` where it is not callable.
+    /// JSON Schema (2020-12) of the result, which is any JSON where the component describes the tool itself; `null`
+    /// where it is not callable.
     pub output_schema: Value,
     /// Whether it can be called with JSON.
     pub callable: bool,
@@ -97,23 +99,34 @@ fn grant_for(import: &str) -> Option<&'static str> {
     }
 }
 
-/// All exported functions of a component, and the names by which each is found.
+/// All tools of a component, and the names by which each is found.
 pub(crate) struct Exports {
     all: Vec<Export>,
+    /// Where each exported function is, be it a tool or not.
+    indices: Vec<ComponentExportIndex>,
     by_name: HashMap<String, Option<usize>>,
 }
 
-/// One exported function.
+/// One tool of a component.
 pub(crate) struct Export {
     pub(crate) name: String,
-    /// Among all exported functions.
+    /// Of the function that is called, among all exported functions.
     pub(crate) position: usize,
     wire_name: String,
     interface: Option<String>,
     function: String,
     pub(super) description: Option<String>,
     index: ComponentExportIndex,
-    pub(crate) signature: Result<Arc<Signature>, String>,
+    pub(crate) form: Result<Form, String>,
+}
+
+/// How a tool is called with JSON.
+#[derive(Clone)]
+pub(crate) enum Form {
+    /// As the function of these types.
+    Typed(Arc<Signature>),
+    /// By its name, through the function `invoke` of its component, which described it.
+    Provided(Arc<ToolDefinition>),
 }
 
 /// The types of a function that can be called with JSON.
@@ -135,20 +148,50 @@ pub(crate) enum Returns {
 
 impl Exports {
     pub(super) fn of(component: &wasm::Component, docs: Option<&str>) -> Self {
+        let all = functions(component);
+        let indices = all.iter().map(|export| export.index).collect();
+        Self::new(all, indices, docs)
+    }
+
+    /// With the tools that the component describes in the place of the functions by which it does.
+    pub(super) fn with_provided(
+        component: &wasm::Component,
+        docs: Option<&str>,
+        definitions: &Definitions,
+    ) -> Result<Self, ProviderError> {
+        let functions = functions(component);
+        let indices = functions.iter().map(|export| export.index).collect();
+        let (provider, others): (Vec<_>, _) =
+            functions.into_iter().partition(|export| export.interface.as_deref().is_some_and(is_provider));
+        let mut exports = Self::new(others, indices, docs);
+        if let Some(taken) = definitions.iter().find(|definition| exports.by_name.contains_key(&definition.name)) {
+            return Err(ProviderError::Exported { name: taken.name.clone() });
+        }
+        let invoke = provider.iter().find(|export| export.function == "invoke");
+        exports.add(invoke.into_iter().flat_map(|invoke| definitions.iter().map(|tool| invoke.providing(tool))));
+        Ok(exports)
+    }
+
+    fn new(mut all: Vec<Export>, indices: Vec<ComponentExportIndex>, docs: Option<&str>) -> Self {
         let docs = docs.and_then(|section| {
             PackageDocs::from_section(section.as_bytes())
                 .inspect_err(|error| tracing::warn!(%error, "doc comments not used"))
                 .ok()
         });
-        let mut all = functions(component);
         describe_all(&mut all, docs.as_ref());
         name_all(&mut all);
         let by_name = names(&all);
-        Self { all, by_name }
+        Self { all, indices, by_name }
+    }
+
+    fn add(&mut self, tools: impl Iterator<Item = Export>) {
+        self.all.extend(tools);
+        name_all(&mut self.all);
+        self.by_name = names(&self.all);
     }
 
     pub(crate) fn index(&self, position: usize) -> Option<ComponentExportIndex> {
-        self.all.get(position).map(|export| export.index)
+        self.indices.get(position).copied()
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<&Export, NotFound> {
@@ -179,10 +222,8 @@ impl Exports {
 
 impl Export {
     fn describe(&self) -> ToolDescription {
-        let (input_schema, output_schema, reason) = match &self.signature {
-            Ok(signature) => (whole(signature.input_schema()), whole(signature.returns.schema()), None),
-            Err(reason) => (Value::Null, Value::Null, Some(reason.clone())),
-        };
+        let (input_schema, output_schema) = self.schemas();
+        let reason = self.form.as_ref().err().cloned();
         ToolDescription {
             name: self.name.clone(),
             wire_name: self.wire_name.clone(),
@@ -191,6 +232,30 @@ impl Export {
             output_schema,
             callable: reason.is_none(),
             reason,
+        }
+    }
+
+    /// Of the input and of the result; `null` where it is not callable.
+    pub(super) fn schemas(&self) -> (Value, Value) {
+        match &self.form {
+            Ok(Form::Typed(signature)) => (whole(signature.input_schema()), whole(signature.returns.schema())),
+            Ok(Form::Provided(definition)) => (whole(definition.input_schema.clone()), whole(json!({}))),
+            Err(_) => Default::default(),
+        }
+    }
+
+    /// A tool that this function, `invoke`, calls by name.
+    fn providing(&self, definition: &Arc<ToolDefinition>) -> Self {
+        let description = &definition.description;
+        Self {
+            name: String::new(),
+            position: self.position,
+            wire_name: String::new(),
+            interface: None,
+            function: definition.name.clone(),
+            description: (!description.is_empty()).then(|| description.clone()),
+            index: self.index,
+            form: Ok(Form::Provided(definition.clone())),
         }
     }
 
@@ -205,7 +270,7 @@ impl Export {
 }
 
 impl Signature {
-    pub(super) fn input_schema(&self) -> Value {
+    fn input_schema(&self) -> Value {
         parameters_schema(&self.parameters)
     }
 }
@@ -226,7 +291,7 @@ impl Returns {
         usize::from(!matches!(self, Self::Nothing))
     }
 
-    pub(super) fn schema(&self) -> Value {
+    fn schema(&self) -> Value {
         match self {
             Self::Value(shape) | Self::Fallible { ok: Some(shape), .. } => schema(shape),
             Self::Nothing | Self::Fallible { ok: None, .. } => json!({"type": "null"}),
@@ -234,9 +299,12 @@ impl Returns {
     }
 }
 
-pub(super) fn whole(mut schema: Value) -> Value {
+/// The one dialect of JSON Schema here.
+pub(super) const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+fn whole(mut schema: Value) -> Value {
     if let Some(members) = schema.as_object_mut() {
-        members.shift_insert(0, "$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
+        members.shift_insert(0, "$schema".into(), DIALECT.into());
     }
     schema
 }
@@ -289,7 +357,7 @@ fn new_export(interface: Option<&str>, function: &str, index: ComponentExportInd
         function: function.to_owned(),
         description: None,
         index,
-        signature: signature(function, ty),
+        form: signature(function, ty).map(Form::Typed),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use wasmtime::component as wasm;
 
 use super::imports::OwnImports;
-use super::{Component, Inner, Placement};
+use super::{Component, Inner, Placement, ProviderError};
 use crate::artifact::{self, ArtifactError, Facts};
 use crate::engine::{Demand, Engine, Lane};
 
@@ -31,10 +31,14 @@ impl Engine {
 
     /// Loads a component from bytes: the binary form, or text with the feature `wat`. Compiles as [`load`](Self::load)
     /// does.
+    ///
+    /// One that exports `casemate:agent/provider` is then asked for its tools, in a sandbox that is granted nothing and
+    /// has a second; once for each content, since the answer is kept by the engine and in its cache. However it is
+    /// loaded, it has the tools that it described.
     pub async fn load_bytes(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Component, LoadError> {
         let place = self.compile_place().await;
         let engine = self.clone();
-        off_executor(move || {
+        let component = off_executor(move || {
             let _place = place;
             let bytes = engine.binary(bytes.as_ref())?;
             let facts = preflight(&bytes)?;
@@ -45,14 +49,16 @@ impl Engine {
             engine.keep_cached(&facts.hash, &artifact);
             engine.place(&Code::Bytes(&artifact), facts)
         })
-        .await
+        .await?;
+        component.described().await
     }
 
     /// The component of that hash, if the engine's cache holds it: no bytes are read or compiled.
     #[cfg(feature = "cache")]
     pub async fn load_cached(&self, hash: ContentHash) -> Option<Component> {
         let engine = self.clone();
-        off_executor(move || engine.find_cached(&hash)).await
+        let component = off_executor(move || engine.find_cached(&hash)).await?;
+        component.described().await.inspect_err(|error| tracing::warn!(%error, "cache entry not used")).ok()
     }
 
     /// Compiles a component to the bytes of a file that [`load_compiled`](Self::load_compiled) reads, on this kind of
@@ -127,7 +133,7 @@ impl Engine {
     pub async unsafe fn load_compiled(&self, path: impl AsRef<Path>) -> Result<Component, LoadError> {
         let path = path.as_ref().to_owned();
         let engine = self.clone();
-        off_executor(move || {
+        let component = off_executor(move || {
             let read = |source| LoadError::Read { path: path.clone(), source };
             let mut file = std::fs::File::open(&path).map_err(read)?;
             let len = file.metadata().map_err(read)?.len();
@@ -136,7 +142,8 @@ impl Engine {
             artifact::verify(&mut file, &seal, len).map_err(damaged)?;
             engine.place(&Code::file(file, path.clone()), seal.facts)
         })
-        .await
+        .await?;
+        component.described().await
     }
 
     /// Puts the code where it fits: in the pool, or else on demand.
@@ -257,7 +264,7 @@ fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, LoadError> {
     Ok(bytes)
 }
 
-async fn off_executor<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn off_executor<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
@@ -358,6 +365,9 @@ pub enum LoadError {
         /// Why not.
         reason: String,
     },
+    /// It describes its own tools, and not in a way that can be used.
+    #[error("the component's description of its own tools cannot be used: {0}")]
+    Provider(#[from] ProviderError),
     /// A compiled file that cannot be used.
     #[error("compiled component `{}` {source}", path.display())]
     Artifact {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use casemate_host_bindings::{parameters_from_schema, shape_from_schema};
 use casemate_policy::{Grants, ToolSource};
 use futures_util::future::BoxFuture;
 
-use super::describe::{Export, whole};
+use super::describe::{Export, Form};
 use super::{Component, Imports};
-use crate::call::{self, CallError, ErrorKind, NotFound};
-use crate::effect::{Failure, Outcome};
+use crate::call::{self, CallError, Declined, ErrorKind, NotFound};
+use crate::effect::{Denial, Failure, Outcome};
 use crate::gate::{Invocation, Scope};
 use crate::limits::Limits;
 use crate::model::Models;
@@ -42,11 +43,11 @@ struct Own {
 }
 
 impl Component {
-    /// An exported function as a tool, by any of the names that [`call`](Self::call) takes. Its own name is the short
+    /// An exported function, or a tool that the component describes itself, by any of the names that [`call`](Self::call) takes. Its own name is the short
     /// one, unless [`named`](ComponentTool::named) otherwise.
     pub fn tool(&self, export: &str) -> Result<ComponentTool, ExportError> {
         let export = self.export(export)?;
-        if let Err(reason) = &export.signature {
+        if let Err(reason) = &export.form {
             return Err(ExportError::NotCallable { name: export.name.clone(), reason: reason.clone() });
         }
         Ok(ComponentTool {
@@ -149,12 +150,19 @@ impl Provide for ComponentTool {
 
     fn signature(&self) -> Result<ToolSignature, String> {
         let export = self.found().map_err(|error| error.to_string())?;
-        let signature = export.signature.clone()?;
-        Ok(ToolSignature {
-            parameters: signature.parameters.clone(),
-            result: signature.returns.shape(),
-            known_from: KnownFrom::Wit,
-        })
+        match export.form.clone()? {
+            Form::Typed(signature) => Ok(ToolSignature {
+                parameters: signature.parameters.clone(),
+                result: signature.returns.shape(),
+                known_from: KnownFrom::Wit,
+            }),
+            Form::Provided(_) => {
+                let (input, output) = export.schemas();
+                let parameters = parameters_from_schema(&input).map_err(|error| error.to_string())?;
+                let result = shape_from_schema(&output).map_err(|error| error.to_string())?;
+                Ok(ToolSignature { parameters, result: Some(result), known_from: KnownFrom::Schema })
+            }
+        }
     }
 
     fn narrows(&self, caller: &Grants) -> Result<(), Widening> {
@@ -194,6 +202,7 @@ fn outcome(result: Result<serde_json::Value, CallError>) -> Outcome {
             let failure = Failure::new(error.to_string());
             Outcome::Failed(Failure { value: error.value, ..failure }.into())
         }
+        Err(CallError::Declined(declined)) => declined_outcome(declined),
         Err(CallError::InvalidInput(error)) => Outcome::InvalidInput(error.to_string()),
         Err(CallError::LimitExceeded(limit)) => Outcome::LimitExceeded(limit),
         Err(CallError::Cancelled) => Outcome::Cancelled,
@@ -212,6 +221,16 @@ fn outcome(result: Result<serde_json::Value, CallError>) -> Outcome {
     }
 }
 
+fn declined_outcome(Declined { kind, message }: Declined) -> Outcome {
+    match kind {
+        ErrorKind::Denied => Outcome::Denied(Denial::new(message).into()),
+        ErrorKind::NotFound => Outcome::NotFound(message),
+        ErrorKind::InvalidInput => Outcome::InvalidInput(message),
+        ErrorKind::Cancelled => Outcome::Cancelled,
+        kind => Outcome::Failed(Failure { kind, ..Failure::new(message) }.into()),
+    }
+}
+
 /// Why a component's export cannot be a tool.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -227,13 +246,4 @@ pub enum ExportError {
         /// Why not.
         reason: String,
     },
-}
-
-impl Export {
-    fn schemas(&self) -> (serde_json::Value, serde_json::Value) {
-        self.signature.as_ref().map_or_else(
-            |_| Default::default(),
-            |signature| (whole(signature.input_schema()), whole(signature.returns.schema())),
-        )
-    }
 }

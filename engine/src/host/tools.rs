@@ -5,6 +5,7 @@ use casemate_host_bindings::agent::types;
 use futures_util::future::join_all;
 
 use super::{Host, RefusedAction};
+use crate::call::ErrorKind;
 use crate::effect::Outcome;
 use crate::json::{Reader, Unreadable};
 use crate::limits::{LimitExceeded, LimitKind};
@@ -102,6 +103,8 @@ pub(super) fn error_of(outcome: &Outcome) -> Error {
         Outcome::NotFound(_) => Error::NotFound(text),
         Outcome::InvalidInput(_) => Error::InvalidInput(text),
         Outcome::LimitExceeded(_) => Error::LimitExceeded(text),
+        // A limit that the tool itself told of.
+        Outcome::Failed(failure) if failure.kind == ErrorKind::LimitExceeded => Error::LimitExceeded(text),
         Outcome::Failed(_) | Outcome::Result(_) => Error::Failed(text),
         Outcome::Cancelled => Error::Cancelled,
     }

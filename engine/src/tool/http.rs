@@ -8,7 +8,6 @@
 
 mod base;
 mod declaration;
-mod declared;
 mod endpoint;
 mod openapi;
 mod operation;

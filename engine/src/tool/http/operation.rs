@@ -9,10 +9,10 @@ use http::{HeaderMap, Method};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-use super::declared;
 use super::path::PathTemplate;
 use super::request::{Prepared, header_value, text};
 use super::response;
+use crate::tool::declared;
 
 /// A method and a path, and the places for the input.
 #[derive(Clone, Debug, PartialEq)]
