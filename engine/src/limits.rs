@@ -140,7 +140,7 @@ impl LimitExceeded {
 }
 
 /// What happens when a guest prints more than it may.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnExcess {
     /// What is too much is cut and flagged; the guest goes on and does not notice.
     #[default]
@@ -151,7 +151,8 @@ pub enum OnExcess {
 
 /// How much one call may use. The defaults suit a tool: 10⁹ fuel, 30 s, 64 MiB beyond what the component starts with,
 /// 1 MiB of output.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     pub(crate) fuel: Option<u64>,
     pub(crate) wall_time: Duration,
@@ -178,7 +179,8 @@ pub struct Limits {
 /// let limits = HttpLimits::default().response_bytes(1 << 20).idle(Duration::from_secs(5));
 /// ```
 #[cfg(feature = "http")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[must_use]
 pub struct HttpLimits {
     pub(crate) request_bytes: u64,

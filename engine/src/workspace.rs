@@ -5,7 +5,7 @@
 //! text only that they changed.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -115,17 +115,24 @@ fn look_at(folder: &Path, before: Option<&BTreeMap<String, File>>) -> Seen {
 }
 
 fn try_look_at(folder: &Path, before: Option<&BTreeMap<String, File>>) -> io::Result<Seen> {
-    let (mut files, mut kept) = (BTreeMap::new(), 0);
-    let mut left = vec![(Dir::open_ambient_dir(folder, cap_std::ambient_authority())?, String::new())];
-    while let Some((folder, above)) = left.pop() {
+    let (mut files, mut kept, mut folders) = (BTreeMap::new(), 0, 0);
+    let root = Dir::open_ambient_dir(folder, cap_std::ambient_authority())?;
+    // By their paths: opened, as many would be held as there are.
+    let mut left = vec![String::new()];
+    while let Some(above) = left.pop() {
+        folders += 1;
+        if folders > MOST_FILES {
+            tracing::warn!("the workspace has too many folders: what changes in it is not told");
+            return Ok(None);
+        }
+        let inner = if above.is_empty() { root.try_clone() } else { root.open_dir(&above) };
+        let Ok(folder) = inner else { continue };
         for entry in folder.entries()? {
             let entry = entry?;
             let path = format!("{above}{}", entry.file_name().to_string_lossy());
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_dir() {
-                if let Ok(inner) = entry.open_dir() {
-                    left.push((inner, format!("{path}/")));
-                }
+                left.push(format!("{path}/"));
                 continue;
             }
             if !metadata.is_file() {
@@ -140,7 +147,8 @@ fn try_look_at(folder: &Path, before: Option<&BTreeMap<String, File>>) -> io::Re
             let text = match known {
                 Some(file) => file.text.clone(),
                 None if stamp.len <= MOST_SHOWN && kept + stamp.len <= MOST_KEPT => {
-                    entry.open().ok().and_then(|mut file| io::read_to_string(&mut file).ok())
+                    // It may grow while it is read.
+                    entry.open().ok().and_then(|file| io::read_to_string(file.take(MOST_SHOWN)).ok())
                 }
                 None => None,
             };

@@ -16,7 +16,8 @@ use crate::tool::Toolset;
 /// What runs execute: a component that exports `casemate:agent/handler`, and what it is given. Cheap to clone.
 ///
 /// A run keeps what its agent could notice from when it was created: the component's bytes, system prompt, model,
-/// budget and environment. Everything else, as tools and rules, is that of the agent when the run goes on.
+/// limits, budget as it is told of it, and environment. Everything else, as tools, rules, how long a sandbox may take and
+/// what of its budget is left, is that of the agent when the run goes on.
 #[derive(Clone)]
 #[must_use]
 pub struct Agent {

@@ -293,7 +293,7 @@ impl Owned<'_> {
         call::check_tools(&of.tools, &imports, &reach)?;
         let gate = of.gate.clone().unwrap_or_else(|| self.inner.engine.gate().clone());
         let deltas = self.live.deltas.clone();
-        let tree = Tree::new(gate, of.principal.clone(), Some(of.budget.clone()))
+        let tree = Tree::new(gate, of.principal.clone(), Some(of.budget.clone().fan_out(spec.fan_out)))
             .recorded(self.journal.clone())
             // Whether anybody listens is not its concern.
             .heard_by(Some(Arc::new(move |delta| drop(deltas.send(delta)))));
@@ -311,7 +311,7 @@ impl Owned<'_> {
             }
             None => of.limits.wall_time,
         };
-        let limits = Limits { wall_time, ..of.limits };
+        let limits = Limits { wall_time, cpus: of.limits.cpus, ..spec.limits };
         Ok(Plan { component: component.clone(), scope, limits, output, hold: Some(self.hold.clone()) })
     }
 

@@ -10,13 +10,16 @@ use uuid::Uuid;
 
 use super::message::Message;
 use super::request::Spec;
-use super::start::{off_executor, within_workspace};
+use super::start::{off_executor, read_bounded, within_workspace};
 use super::{RunSummary, Runs};
 use crate::event::{Event, EventKind, Settlement};
 use crate::journal::{UnreadableEntry, read_event};
 use crate::life::RunId;
 use crate::storage::{Hint, Hints, RunRecord, Sent, Storage, StorageError};
 use crate::workspace::WORKSPACE;
+
+/// Bytes of a file that is read.
+const LARGEST_FILE: u64 = 64 << 20;
 
 /// How many events are read at once.
 const PAGE: usize = 500;
@@ -227,13 +230,13 @@ impl Run {
         listed.map_err(|source| RunError::File { path: WORKSPACE.to_owned(), source })
     }
 
-    /// What is in a file of its workspace.
+    /// What is in a file of its workspace, which may have 64 MiB.
     pub async fn read_file(&self, path: &str) -> Result<Vec<u8>, RunError> {
         let folder = self.workspace().await?;
         let inside = within_workspace(path).to_owned();
         let read = off_executor(move || {
             let folder = cap_std::fs::Dir::open_ambient_dir(folder, cap_std::ambient_authority())?;
-            folder.read(inside)
+            read_bounded(&folder, &inside, LARGEST_FILE)
         });
         read.await.map_err(|source| RunError::File { path: path.to_owned(), source })
     }
@@ -246,14 +249,17 @@ impl Run {
 /// All files below a folder, without following links.
 fn list(folder: &Path) -> std::io::Result<Vec<String>> {
     let mut files = Vec::new();
-    let mut left = vec![(cap_std::fs::Dir::open_ambient_dir(folder, cap_std::ambient_authority())?, String::new())];
-    while let Some((folder, above)) = left.pop() {
+    let root = cap_std::fs::Dir::open_ambient_dir(folder, cap_std::ambient_authority())?;
+    // By their paths: opened, as many would be held as there are.
+    let mut left = vec![String::new()];
+    while let Some(above) = left.pop() {
+        let folder = if above.is_empty() { root.try_clone()? } else { root.open_dir(&above)? };
         for entry in folder.entries()? {
             let entry = entry?;
             let path = format!("{above}{}", entry.file_name().to_string_lossy());
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                left.push((entry.open_dir()?, format!("{path}/")));
+                left.push(format!("{path}/"));
             } else if kind.is_file() {
                 files.push(path);
             }

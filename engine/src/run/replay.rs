@@ -12,7 +12,7 @@ use super::summary::Detail;
 use super::{Run, RunError};
 use crate::component::Component;
 use crate::event::{Event, EventKind, ForkedFrom};
-use crate::gate::{Gate, Scope, Tree};
+use crate::gate::{Budget, Gate, Scope, Tree};
 use crate::host::{Output, Sink};
 use crate::journal::{Entry, Halt, Journal, Mode, Past, Trace, to_micros};
 use crate::life::{RunId, RunStatus};
@@ -121,7 +121,8 @@ impl Run {
         let recorded = past.recorded_end();
         let component = self.component_of(&spec).await?;
         let journal = Journal::new(spec.setting(self.id()), inner.clock.clone(), Mode::Replay, past, spec.seed());
-        let mut handling = sandbox::run(replay_plan(&component, &journal), None, handle(component, spec.message));
+        let mut handling =
+            sandbox::run(replay_plan(&component, &journal, &spec), None, handle(component, spec.message));
         let end = tokio::select! {
             ended = &mut handling => match (ended.result, journal.left_over()) {
                 (ended, Some((position, left))) => {
@@ -228,9 +229,10 @@ fn settled_part(entries: Vec<Entry>) -> Vec<Entry> {
 }
 
 /// A sandbox in which nothing can be done that was not recorded.
-fn replay_plan(component: &Component, journal: &Journal) -> Plan {
-    let tree = Tree::new(Gate::default(), None, None).recorded(journal.clone());
-    let limits = Limits::default();
+fn replay_plan(component: &Component, journal: &Journal, spec: &Spec) -> Plan {
+    let budget = Budget::default().fan_out(spec.fan_out);
+    let tree = Tree::new(Gate::default(), None, Some(budget)).recorded(journal.clone());
+    let limits = Limits { cpus: None, ..spec.limits };
     let scope = Scope::outermost(tree, Grants::none(), Toolset::new(), Arc::default());
     Plan { component: component.clone(), scope, limits, output: Output::new(&limits, Sink::Capture), hold: None }
 }

@@ -12,6 +12,7 @@ use crate::component::ContentHash;
 use crate::event::ForkedFrom;
 use crate::journal::{ContextFile, Setting};
 use crate::life::RunId;
+use crate::limits::Limits;
 
 /// What a run is started with.
 #[derive(Clone, Debug)]
@@ -57,7 +58,7 @@ impl RunRequest {
     }
 
     /// A file of the workspace that the agent is shown before anything else, by its path there: `src/main.rs`, or
-    /// `/workspace/src/main.rs`. It is read when the run is created.
+    /// `/workspace/src/main.rs`. It is read when the run is created, and may have 1 MiB.
     pub fn file(mut self, path: impl Into<String>) -> Self {
         self.files.push(path.into());
         self
@@ -132,6 +133,9 @@ pub(crate) struct Spec {
     pub(crate) workspace: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) mounts: Vec<Mount>,
+    /// Those of its sandboxes; of these, time and processors are the agent's own when it goes on.
+    pub(crate) limits: Limits,
+    pub(crate) fan_out: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timeout_ms: Option<u64>,
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! Starting a run: everything that its agent could notice later is read and kept here.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -138,6 +139,8 @@ impl Inner {
             variables: agent.inner.grants.variables().to_vec(),
             workspace,
             mounts: mounts.collect(),
+            limits: agent.inner.limits,
+            fan_out: agent.inner.budget.max_fan_out(),
             timeout_ms: request.timeout.map(millis),
             retries: request.retries,
             forked_from: None,
@@ -183,7 +186,8 @@ async fn read_files(workspace: Option<&Path>, paths: Vec<String>) -> Result<Vec<
         let (workspace, inside) = (workspace.to_owned(), within_workspace(&path).to_owned());
         let read = off_executor(move || {
             let folder = cap_std::fs::Dir::open_ambient_dir(workspace, cap_std::ambient_authority())?;
-            folder.read_to_string(inside)
+            let bytes = read_bounded(&folder, &inside, LARGEST_FILE)?;
+            String::from_utf8(bytes).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
         });
         let text = read.await.map_err(|source| StartError::File { path: path.clone(), source })?;
         files.push(ContextFile { path: format!("{WORKSPACE}/{}", within_workspace(&path)), text });
@@ -191,9 +195,24 @@ async fn read_files(workspace: Option<&Path>, paths: Vec<String>) -> Result<Vec<
     Ok(files)
 }
 
+/// Bytes of a file that an agent is shown.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// All of a file that is no larger than that.
+pub(super) fn read_bounded(folder: &cap_std::fs::Dir, path: &str, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    folder.open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let reason = format!("it has more than {most} bytes");
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, reason));
+    }
+    Ok(bytes)
+}
+
 /// The path of a file within the workspace.
 pub(super) fn within_workspace(path: &str) -> &str {
-    path.strip_prefix(WORKSPACE).unwrap_or(path).trim_start_matches('/')
+    let inside = path.strip_prefix(WORKSPACE).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    inside.unwrap_or(path).trim_start_matches('/')
 }
 
 pub(super) async fn off_executor<T: Send + 'static>(
