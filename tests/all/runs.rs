@@ -1,5 +1,6 @@
 //! Runs: agents executed, watched, stopped, and gone on with elsewhere.
 
+mod kept;
 mod support;
 
 use std::sync::Arc;

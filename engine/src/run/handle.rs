@@ -299,7 +299,7 @@ impl RunEvents {
         loop {
             if let Some(event) = self.read.pop_front() {
                 self.next = event.sequence + 1;
-                self.ended = event.kind.is_last();
+                self.ended |= event.kind.is_last();
                 return Some(Ok(event));
             }
             if self.ended {
