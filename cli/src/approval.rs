@@ -13,7 +13,7 @@ use crate::render::{self, BOLD, DIM, styled};
 /// What becomes of questions.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Approve {
-    /// Ask at the terminal; where there is none, the answer is no
+    /// Ask at the terminal; where there is none, a call is told no, and a run waits
     Ask,
     /// No to every question
     Never,
@@ -78,15 +78,39 @@ impl Approver for Person {
                     // for this question answers no other.
                     let answer = tokio::task::spawn_blocking(move || {
                         let _turn = turn;
-                        Question::of(&request).put(&mut std::io::stdin().lock(), &mut anstream::stderr().lock())
+                        ask(&request, &mut std::io::stdin().lock(), &mut anstream::stderr().lock())
                     });
                     match answer.await {
-                        Ok(Ok(answer)) => answer,
+                        Ok(Ok(answer)) => answer.unwrap_or_else(unanswered),
                         Ok(Err(error)) => reject(format!("the terminal failed: {error}")),
                         Err(_) => reject("the terminal failed"),
                     }
                 })
             }
+        }
+    }
+}
+
+/// Shows a question, and waits for an answer that is one; none where the input ends before.
+pub(crate) fn ask(
+    request: &ApprovalRequest,
+    input: &mut impl BufRead,
+    out: &mut impl Write,
+) -> std::io::Result<Option<Answer>> {
+    Question::of(request).put(input, out)
+}
+
+/// Shows a question that is answered in words, and waits for some; none where the input ends before.
+pub(crate) fn ask_for_text(
+    question: &str,
+    input: &mut impl BufRead,
+    out: &mut impl Write,
+) -> std::io::Result<Option<String>> {
+    writeln!(out, "\n{}", styled(BOLD, render::plain(question)))?;
+    loop {
+        match prompt("> ", input, out)? {
+            Some(line) if line.is_empty() => {}
+            answer => return Ok(answer),
         }
     }
 }
@@ -124,7 +148,7 @@ impl<'a> Question<'a> {
     }
 
     /// Shows it, and waits for an answer that is one.
-    fn put(&self, input: &mut impl BufRead, out: &mut impl Write) -> std::io::Result<Answer> {
+    fn put(&self, input: &mut impl BufRead, out: &mut impl Write) -> std::io::Result<Option<Answer>> {
         self.show(out)?;
         // What leaves for a host or a model is not changed on the way.
         let (can_edit, choices) = match self.subject {
@@ -132,18 +156,18 @@ impl<'a> Question<'a> {
             _ => (true, "[y]es / [n]o / [e]dit: "),
         };
         loop {
-            let Some(line) = prompt(choices, input, out)? else { return Ok(unanswered()) };
+            let Some(line) = prompt(choices, input, out)? else { return Ok(None) };
             let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((&line, ""));
             match word {
-                "y" | "yes" => return Ok(Answer::Approve),
+                "y" | "yes" => return Ok(Some(Answer::Approve)),
                 "n" | "no" if rest.is_empty() => {
                     let reason = prompt("why? (Enter for no reason) ", input, out)?;
-                    return Ok(no(reason.as_deref().unwrap_or_default()));
+                    return Ok(Some(no(reason.as_deref().unwrap_or_default())));
                 }
-                "n" | "no" => return Ok(no(rest)),
+                "n" | "no" => return Ok(Some(no(rest))),
                 "e" | "edit" if can_edit => {
                     if let Some(edited) = edit(input, out)? {
-                        return Ok(Answer::ApproveEdited(edited));
+                        return Ok(Some(Answer::ApproveEdited(edited)));
                     }
                 }
                 _ => {}
@@ -236,7 +260,7 @@ mod tests {
     use serde_json::json;
 
     /// What is shown, and what the lines typed come to.
-    fn put(argument: &Value, rules: &[Rule], typed: &str) -> (String, Answer) {
+    fn put(argument: &Value, rules: &[Rule], typed: &str) -> (String, Option<Answer>) {
         let subject = Subject::Tool("refund".into());
         let annotations = Annotations::default();
         let source = Some(&ToolSource::Closure);
@@ -249,7 +273,7 @@ mod tests {
 
     #[track_caller]
     fn check(typed: &str, expected: &Answer) {
-        assert_eq!(put(&json!({}), &[], typed).1, *expected, "{typed:?}");
+        assert_eq!(put(&json!({}), &[], typed).1.as_ref(), Some(expected), "{typed:?}");
     }
 
     #[test]
@@ -260,11 +284,11 @@ mod tests {
         check("n\n\n", &reject("a person said no"));
         check("n\ntoo much\n", &reject("too much"));
         check("no too much\n", &reject("too much"));
-        check("", &unanswered());
         check("e\n{\"amount\": 5}\n", &Answer::ApproveEdited(json!({"amount": 5})));
         check("e\n{\n\"amount\":\n5}\n", &Answer::ApproveEdited(json!({"amount": 5})));
         check("e\n{,}\nn no\n", &reject("no"));
-        check("e\n", &unanswered());
+        assert_eq!(put(&json!({}), &[], "").1, None);
+        assert_eq!(put(&json!({}), &[], "e\n").1, None);
     }
 
     #[test]
@@ -293,7 +317,7 @@ mod tests {
         let mut shown = anstream::StripStream::new(Vec::new());
         let answer = question.put(&mut "e\n{}\ny\n".as_bytes(), &mut shown).unwrap();
         let shown = String::from_utf8(shown.into_inner()).unwrap();
-        assert_eq!(answer, Answer::Approve);
+        assert_eq!(answer, Some(Answer::Approve));
         assert!(shown.contains(asked) && !shown.contains("[e]dit"), "{shown}");
     }
 

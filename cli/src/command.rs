@@ -1,11 +1,14 @@
 //! The subcommands, one file each.
 
+mod approvals;
 mod cache;
 mod call;
 mod component;
 mod demo;
 mod inspect;
 mod policy;
+mod run;
+mod runs;
 mod secrets;
 
 use std::process::ExitCode;
@@ -26,6 +29,8 @@ Examples:
   casemate inspect toolbox                          what the built-in toolbox offers and wants
   casemate call toolbox list-dir '{\"path\":\"/src\"}' --dir .::/src
   casemate call tool.wasm add '{\"a\":2,\"b\":3}' --fuel 1000000 --json
+  casemate run chat 'Which files mention TODO?' --model scripted:talk.toml --tools toolbox --workspace .
+  casemate runs list
   casemate call agent.wasm run --allow-host api.example.com --secret KEY=env:API_KEY@api.example.com
   casemate policy check rules.cedar --tool refund=ledger.wasm#refund"
 )]
@@ -42,6 +47,9 @@ pub(crate) struct Arguments {
 enum Command {
     Inspect(inspect::Inspect),
     Call(call::Call),
+    Run(Box<run::Run>),
+    Runs(runs::Runs),
+    Approvals(approvals::Approvals),
     #[command(subcommand)]
     Policy(policy::Policy),
     #[command(subcommand)]
@@ -66,6 +74,9 @@ impl Arguments {
         match self.command {
             Command::Inspect(inspect) => inspect.run(&self.cache).await,
             Command::Call(call) => call.run(&self.cache, &self.data).await,
+            Command::Run(run) => run.run(&self.cache, &self.data).await,
+            Command::Runs(runs) => Box::pin(runs.run(&self.cache, &self.data)).await,
+            Command::Approvals(approvals) => approvals.run(&self.cache, &self.data).await,
             Command::Policy(policy) => policy.run(&self.cache, &self.data).await,
             Command::Secrets(secrets) => secrets.run(&self.data).await,
             Command::Component(component) => component.run().await,
@@ -76,5 +87,15 @@ impl Arguments {
                 Ok(ExitCode::SUCCESS)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_can_be_parsed() {
+        Arguments::command().debug_assert();
     }
 }

@@ -6,10 +6,17 @@ mod command;
 mod declared;
 mod events;
 mod input;
+mod live;
 mod options;
+mod person;
+mod recipe;
 mod render;
 mod setup;
 mod source;
+mod store;
+mod story;
+mod typist;
+mod view;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,8 @@
 //! Options that several subcommands share, and how their values are written.
 
+mod agent;
+mod budget;
+mod flags;
 mod models;
 mod policy;
 mod secrets;
@@ -12,13 +15,17 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
 use casemate::{
-    Engine, EngineBuilder, Folder, GrantError, Grants, HostGrant, Limits, Metering, OnExcess, SecretFolder, Secrets,
+    Engine, EngineBuilder, Folder, GrantError, Grants, HostGrant, Limits, LimitsBuilder, Metering, OnExcess,
+    SecretFolder, Secrets,
 };
 use clap::{Args, ValueEnum};
 use etcetera::BaseStrategy as _;
 
 use crate::{render, source};
+use flags::Flags;
 
+pub(crate) use agent::AgentOptions;
+pub(crate) use flags::absolute;
 pub(crate) use models::ModelOptions;
 pub(crate) use policy::{PolicyOptions, PolicyTexts};
 pub(crate) use secrets::SecretFlag;
@@ -56,7 +63,7 @@ impl CacheOptions {
 }
 
 /// Where data is kept.
-#[derive(Args, Default)]
+#[derive(Args, Clone, Default)]
 pub(crate) struct DataOptions {
     /// Keep data, such as the values of secrets, in this folder [default: what `CASEMATE_DATA` says, or else casemate in the platform's data folder]
     #[arg(long = "data", global = true, value_name = "DIR", help_heading = "Data")]
@@ -79,6 +86,22 @@ impl DataOptions {
     /// Where the values of secrets are kept.
     pub(crate) fn secrets_path(&self) -> anyhow::Result<PathBuf> {
         Ok(self.folder()?.join("secrets"))
+    }
+
+    /// Where runs are kept.
+    pub(crate) fn database_path(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.folder()?.join("casemate.db"))
+    }
+
+    /// Where runs have workspaces of their own.
+    pub(crate) fn workspaces_path(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.folder()?.join("workspaces"))
+    }
+
+    /// The flag as it was given, with a space before it: for commands that people are told.
+    pub(crate) fn flag(&self) -> String {
+        let folder = self.folder.as_ref().map(|folder| render::flag("--data", &folder.display().to_string()));
+        folder.map_or_else(String::new, |flag| format!(" {flag}"))
     }
 
     /// The values of secrets.
@@ -155,6 +178,28 @@ pub(crate) struct GrantOptions {
 }
 
 impl GrantOptions {
+    fn write(&self, flags: &mut Flags) -> anyhow::Result<()> {
+        for folder in &self.folders {
+            let folder = Folder::new(absolute(folder.host())?, folder.guest(), folder.access())?;
+            flags.add("dir", folder);
+        }
+        for (name, value) in &self.variables {
+            flags.add("env", format_args!("{name}={value}"));
+        }
+        flags.add_all("allow-tool", &self.allowed_tools);
+        flags.add_all("ask-tool", &self.asked_tools);
+        flags.add_all("allow-model", &self.allowed_models);
+        flags.add_all("ask-model", &self.asked_models);
+        flags.add_all("allow-host", &self.hosts);
+        for secret in &self.secrets {
+            flags.add("secret", SecretFlag::with_absolute_path(secret)?);
+        }
+        if let Some(file) = &self.grants {
+            flags.add("grants", absolute(file)?);
+        }
+        Ok(())
+    }
+
     /// Whether anything is said of tools.
     pub(crate) fn speak_of_tools(&self) -> bool {
         self.grants.is_some() || !self.allowed_tools.is_empty() || !self.asked_tools.is_empty()
@@ -305,8 +350,27 @@ impl From<Meter> for Metering {
 }
 
 impl LimitOptions {
+    fn write(&self, flags: &mut Flags) {
+        flags.add_all("fuel", self.fuel);
+        flags.add_all("timeout", self.timeout.map(humantime::format_duration));
+        flags.add_all("memory", self.memory.map(|size| size.as_u64()));
+        flags.add_all("max-output", self.max_output.map(|size| size.as_u64()));
+        flags.add_all("cpus", self.cpus);
+        if let Meter::Time = self.meter {
+            flags.add("meter", "time");
+        }
+    }
+
     pub(crate) fn limits(&self, engine: &Engine) -> anyhow::Result<Limits> {
-        let mut limits = engine.limits();
+        self.build(engine.limits())
+    }
+
+    /// With that time where none is said.
+    fn limits_with(&self, engine: &Engine, time: Duration) -> anyhow::Result<Limits> {
+        self.build(engine.limits().wall_time(time)?)
+    }
+
+    fn build(&self, mut limits: LimitsBuilder) -> anyhow::Result<Limits> {
         if let Some(fuel) = self.fuel {
             limits = limits.fuel(fuel)?;
         }

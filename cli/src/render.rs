@@ -54,8 +54,13 @@ pub(crate) fn names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String
 
 /// A flag, quoted where a shell would take its value apart.
 pub(crate) fn flag(name: &str, value: &str) -> String {
-    let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./:@%+=,-#".contains(&byte));
-    if plain { format!("{name} {value}") } else { format!("{name} '{}'", value.replace('\'', r"'\''")) }
+    format!("{name} {}", quoted(value))
+}
+
+/// A word, quoted where a shell would take it apart.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./:@%+=,-#".contains(&byte));
+    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// A rule, as people find it.

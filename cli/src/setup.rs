@@ -1,5 +1,7 @@
 //! A component with everything that its sandbox is given: what `call` runs is what `policy show` shows.
 
+use std::path::Path;
+
 use anyhow::{anyhow, bail};
 use casemate::{
     Approver, Call, CedarPolicy, Component, Engine, Gate, Grants, Limits, Models, Principal, Secrets, Tool, ToolFacts,
@@ -31,12 +33,24 @@ impl Setup {
         limits: Limits,
         data: &DataOptions,
     ) -> anyhow::Result<Self> {
-        let texts = options.policy.read()?;
         let mut loader = Loader::new(engine);
         let component = loader.load(file).await?;
-        let mut binding = Binding::new(&component, limits);
+        let binding = Binding::new(&component, limits);
+        Self::of(component, binding, &mut loader, options, limits, data).await
+    }
+
+    /// Adds all that the options name to a component that is loaded, and to what is bound already.
+    pub(crate) async fn of(
+        component: Component,
+        mut binding: Binding,
+        loader: &mut Loader<'_>,
+        options: SandboxOptions,
+        limits: Limits,
+        data: &DataOptions,
+    ) -> anyhow::Result<Self> {
+        let texts = options.policy.read()?;
         for flag in &options.tools.tools {
-            binding.bind(flag, &mut loader).await?;
+            binding.bind(flag, loader).await?;
         }
         let models = options.models.read()?;
         let names: Vec<_> = binding.all().map(Tool::name).collect();
@@ -73,17 +87,23 @@ impl Setup {
     }
 }
 
-/// No folder may show the values of secrets that are kept.
+/// No folder may show what is kept of secrets and runs.
 fn check_folders(grants: &Grants, data: &DataOptions) -> anyhow::Result<()> {
-    // Where there is no such folder, there is nothing to show.
-    let Ok(kept) = data.secrets_path().and_then(|path| Ok(path.canonicalize()?)) else { return Ok(()) };
-    for folder in grants.folders() {
-        let shown = folder.host().canonicalize().ok();
-        if shown.is_some_and(|shown| kept.starts_with(&shown) || shown.starts_with(&kept)) {
+    grants.folders().iter().try_for_each(|folder| check_folder(folder.host(), data))
+}
+
+/// Whether a folder shows what is kept of secrets and runs.
+pub(crate) fn check_folder(folder: &Path, data: &DataOptions) -> anyhow::Result<()> {
+    let Ok(shown) = folder.canonicalize() else { return Ok(()) };
+    let kept = [("the values of secrets", data.secrets_path()), ("the records of runs", data.database_path())];
+    for (what, path) in kept {
+        // Where there is nothing of the sort, there is nothing to show.
+        let Ok(kept) = path.and_then(|path| Ok(path.canonicalize()?)) else { continue };
+        if kept.starts_with(&shown) || shown.starts_with(&kept) {
             bail!(
-                "the folder `{}` would show the guest the values of secrets, which are kept in `{}`: \
+                "the folder `{}` would show the guest {what}, which are kept in `{}`: \
                  grant a folder without them, or keep them elsewhere with `--data`",
-                folder.host().display(),
+                folder.display(),
                 kept.display()
             );
         }

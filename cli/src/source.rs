@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use casemate::{Component, Engine, LoadError};
 use indicatif::ProgressBar;
 
+use crate::options;
+
 const TOOLBOX: &str = "toolbox";
 
 /// Loads `file`, which may be `toolbox`. A compile that takes long shows itself on a terminal.
@@ -63,6 +65,11 @@ pub(crate) fn bytes(file: &str) -> anyhow::Result<Cow<'static, [u8]>> {
         TOOLBOX => Ok(casemate::TOOLBOX.into()),
         path => Ok(read(Path::new(path))?.into()),
     }
+}
+
+/// The same source in any folder.
+pub(crate) fn absolute(file: &str) -> anyhow::Result<String> {
+    if file == TOOLBOX { Ok(file.to_owned()) } else { options::absolute(Path::new(file)) }
 }
 
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

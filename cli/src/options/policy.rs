@@ -6,7 +6,11 @@ use anyhow::Context as _;
 use casemate::{CedarPolicy, PolicyErrors, PolicySource, Principal, ToolFacts};
 use clap::Args;
 
+use super::flags::{Flags, absolute};
 use crate::source;
+
+/// On whose behalf, where nobody is named.
+const ANONYMOUS: &str = "anonymous";
 
 /// Rules, and a principal.
 #[derive(Args)]
@@ -16,11 +20,21 @@ pub(crate) struct PolicyOptions {
     #[arg(long = "policy", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// On whose behalf it acts, for rules: an id, or JSON such as '{"id":"bot","parents":[{"group":"support"}]}'
-    #[arg(long, value_name = "ID", default_value = "anonymous", value_parser = principal)]
+    #[arg(long, value_name = "ID", default_value = ANONYMOUS, value_parser = principal)]
     pub(crate) principal: Principal,
 }
 
 impl PolicyOptions {
+    pub(super) fn write(&self, flags: &mut Flags) -> anyhow::Result<()> {
+        for file in &self.files {
+            flags.add("policy", absolute(file)?);
+        }
+        if self.principal != Principal::new(ANONYMOUS) {
+            flags.add("principal", serde_json::to_string(&self.principal)?);
+        }
+        Ok(())
+    }
+
     /// What the files say; `None` where there are none.
     pub(crate) fn read(&self) -> anyhow::Result<Option<PolicyTexts>> {
         if self.files.is_empty() { Ok(None) } else { PolicyTexts::read(&self.files).map(Some) }

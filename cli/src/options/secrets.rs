@@ -11,6 +11,7 @@ use casemate::{
 };
 
 use super::DataOptions;
+use super::flags::absolute;
 
 /// One flag, taken apart.
 ///
@@ -103,6 +104,17 @@ impl fmt::Display for SecretOrigin {
             Self::Environment(variable) => write!(f, "=env:{variable}"),
             Self::File(path) => write!(f, "=file:{}", path.display()),
         }
+    }
+}
+
+impl SecretFlag {
+    /// What was written, with the path of a file absolute.
+    pub(super) fn with_absolute_path(text: &str) -> anyhow::Result<String> {
+        let Self { name, origin, .. } = text.parse()?;
+        let SecretOrigin::File(path) = &origin else { return Ok(text.to_owned()) };
+        let written = name.len() + origin.to_string().len();
+        let rest = text.get(written..).unwrap_or_default();
+        Ok(format!("{name}={}{rest}", format_args!("file:{}", absolute(path)?)))
     }
 }
 

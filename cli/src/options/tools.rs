@@ -4,6 +4,7 @@ use anyhow::{Context as _, bail};
 use casemate::{Component, ComponentTool, HttpTool, Limits};
 use clap::Args;
 
+use super::flags::Flags;
 use crate::declared::{self, Declared};
 use crate::source;
 
@@ -24,6 +25,20 @@ pub(crate) struct ToolOptions {
     /// what the call is granted (`--dir`, `--env`, and the tools) and has the limits of the call.
     #[arg(long = "tool", value_name = "NAME=SOURCE", value_parser = ToolFlag::named)]
     pub(crate) tools: Vec<ToolFlag>,
+}
+
+impl ToolOptions {
+    pub(super) fn write(&self, flags: &mut Flags) -> anyhow::Result<()> {
+        for flag in &self.tools {
+            let export = flag.export().map_or_else(String::new, |export| format!("#{export}"));
+            let source = format!("{}{export}", source::absolute(flag.file())?);
+            match flag.name() {
+                Some(name) => flags.add("tool", format_args!("{name}={source}")),
+                None => flags.add("tool", source),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The tools that rules are checked against.

@@ -66,6 +66,11 @@ impl Agent {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Its component, for which imports are bound.
+    pub fn component(&self) -> &Component {
+        &self.inner.component
+    }
+
     /// Instructions for its model.
     pub fn system_prompt(mut self, text: impl Into<String>) -> Self {
         self.change().system_prompt = Some(text.into());
