@@ -24,6 +24,7 @@
 //! | `description` | names, docs and schemas of tools, and components that cannot be loaded |
 //! | `providers` | components that describe their own tools, and each way to describe them badly, tried |
 //! | `runs` | agents executed, watched, stopped, and gone on with elsewhere |
+//! | `durability` | each way to lose, double or reorder what a run did, tried |
 //! | `pages` | what the documents say of the tests |
 //! | `storage` | what every storage promises, and what SQLite does where processes, files and disks fail |
 //! | `bad_input` | JSON, names and bytes that nobody should send |
@@ -45,6 +46,7 @@ mod cache;
 mod calling;
 mod canary;
 mod description;
+mod durability;
 mod egress;
 mod engine;
 mod escapes;

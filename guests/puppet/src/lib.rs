@@ -4,9 +4,11 @@
 //! | --- | --- |
 //! | `call NAME JSON` | calls a tool |
 //! | `call-all NAME JSON` | calls the tool three times at once |
+//! | `call-keys NAME KEY…` | calls the tool with each `{"key": KEY}`, all at once |
 //! | `chat TEXT` | has the model answer |
 //! | `list` | the names of its tools |
 //! | `ask QUESTION`, `think TEXT`, `say TEXT` | as they read |
+//! | `shout MIB` | says as much at once |
 //! | `sleep MILLISECONDS` | through `wasi:clocks` |
 //! | `now`, `elapsed`, `random`, `hash-seed` | what it is told of time and chance |
 //! | `wait-for-clock MILLISECONDS` | reads the clock until so much has passed |
@@ -16,7 +18,10 @@
 //! | `http-within MILLISECONDS URL` | the same, unless it takes longer |
 //! | `http-twice URL` | two requests at once, and which answered first |
 //! | `times N LINE` | the line, so often |
+//! | `count N` | counts, and says nothing of it |
 //! | `spin`, `trap`, `nothing`, `fail TEXT`, `fill MIB` | ends badly, or never |
+//!
+//! In the JSON of a call `$now` and `$random` stand for what those lines say.
 
 #![allow(clippy::panic, clippy::indexing_slicing, reason = "whoever writes the lines sees what went wrong")]
 
@@ -81,13 +86,15 @@ fn obey(line: &str, output: &mut Vec<String>) {
         }
         "call" => {
             let (name, input) = rest.split_once(' ').unwrap_or((rest, "{}"));
-            told(tools::call(name, input))
+            told(tools::call(name, &filled_in(input)))
         }
         "call-all" => {
             let (name, input) = rest.split_once(' ').unwrap_or((rest, "{}"));
-            let call = || ToolCall { id: String::new(), name: name.to_owned(), input: input.to_owned() };
-            let calls = [call(), call(), call()];
-            tools::call_all(&calls).into_iter().map(told).collect::<Vec<_>>().join(" ")
+            call_all(name, [input, input, input].map(filled_in))
+        }
+        "call-keys" => {
+            let (name, keys) = rest.split_once(' ').unwrap_or((rest, ""));
+            call_all(name, keys.split_whitespace().map(|key| format!(r#"{{"key": "{key}"}}"#)))
         }
         "chat" => chat(rest),
         "list" => tools::available().into_iter().map(|tool| tool.name).collect::<Vec<_>>().join(" "),
@@ -100,6 +107,16 @@ fn obey(line: &str, output: &mut Vec<String>) {
             run::output(rest);
             return;
         }
+        "shout" => {
+            run::output(&"a".repeat(mebibytes(rest)));
+            return;
+        }
+        "count" => {
+            for n in 0..number(rest) {
+                std::hint::black_box(n);
+            }
+            return;
+        }
         "sleep" => {
             std::thread::sleep(Duration::from_millis(number(rest)));
             "slept".to_owned()
@@ -109,12 +126,12 @@ fn obey(line: &str, output: &mut Vec<String>) {
             while began.elapsed() < time {}
             "waited".to_owned()
         }
-        "now" => since_epoch().as_micros().to_string(),
+        "now" => now(),
         "elapsed" => {
             let began = Instant::now();
             began.elapsed().as_nanos().to_string()
         }
-        "random" | "hash-seed" => RandomState::new().hash_one(0).to_string(),
+        "random" | "hash-seed" => random(),
         "http" => {
             let mut words = rest.splitn(3, ' ');
             let (method, url) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -138,12 +155,28 @@ fn obey(line: &str, output: &mut Vec<String>) {
         },
         "trap" => panic!("told to"),
         "fill" => {
-            let bytes = vec![1_u8; usize::try_from(number(rest)).unwrap_or(usize::MAX) << 20];
+            let bytes = vec![1_u8; mebibytes(rest)];
             bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>().to_string()
         }
         other => panic!("no such line: {other}"),
     };
     output.push(answer);
+}
+
+fn call_all(name: &str, inputs: impl IntoIterator<Item = String>) -> String {
+    let call = |input| ToolCall { id: String::new(), name: name.to_owned(), input };
+    let calls: Vec<_> = inputs.into_iter().map(call).collect();
+    tools::call_all(&calls).into_iter().map(told).collect::<Vec<_>>().join(" ")
+}
+
+fn filled_in(input: &str) -> String {
+    let mut input = input.to_owned();
+    for (word, value) in [("$now", now as fn() -> String), ("$random", random)] {
+        if input.contains(word) {
+            input = input.replace(word, &value());
+        }
+    }
+    input
 }
 
 fn chat(text: &str) -> String {
@@ -210,6 +243,14 @@ fn number(text: &str) -> u64 {
     text.trim().parse().unwrap_or_else(|_| panic!("`{text}` is no number"))
 }
 
-fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+fn mebibytes(text: &str) -> usize {
+    usize::try_from(number(text)).unwrap_or(usize::MAX) << 20
+}
+
+fn now() -> String {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros().to_string()
+}
+
+fn random() -> String {
+    RandomState::new().hash_one(0).to_string()
 }

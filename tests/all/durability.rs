@@ -1,0 +1,11 @@
+//! What a run survives: kills at each step, storages that fail, clocks that jump, agents that misbehave, and people who
+//! all speak at once.
+
+mod agents;
+mod clocks;
+mod crashes;
+mod people;
+mod replays;
+mod storages;
+mod support;
+mod workers;
