@@ -25,7 +25,7 @@ impl Clock for SystemClock {
     fn sleep_until(&self, moment: SystemTime) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             // The system's clock can be set: so it is looked at now and then.
-            const AT_MOST: std::time::Duration = std::time::Duration::from_secs(60);
+            const AT_MOST: std::time::Duration = std::time::Duration::from_mins(1);
             while let Ok(left) = moment.duration_since(SystemTime::now())
                 && !left.is_zero()
             {

@@ -10,6 +10,7 @@
 
 mod chance;
 mod entry;
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only with HTTP there are exchanges"))]
 mod exchange;
 mod keep;
 mod past;
@@ -249,8 +250,7 @@ impl Journal {
         self.state().new_id()
     }
 
-    /// What is recorded of this effect. Never answers where it is another one than was recorded: then the run stops.
-    pub(crate) async fn recall(&self, place: &Place, deed: Deed) -> Recalled {
+    async fn recall(&self, place: &Place, deed: Deed) -> Recalled {
         match self.look_back(place, deed) {
             Some(recalled) => recalled,
             None => std::future::pending().await,
@@ -336,7 +336,7 @@ impl Journal {
     /// What the agent says, which is an effect without an end.
     pub(crate) async fn say(&self, kind: EventKind, deed: Deed) {
         let place = self.place();
-        if matches!(self.recall(&place, deed.clone()).await, Recalled::New) {
+        if matches!(place.recall(deed.clone()).await, Recalled::New) {
             let trace = Trace { position: Some(place.position), deed: Some(deed), ..Trace::default() };
             self.record(kind, trace);
         }
@@ -379,11 +379,12 @@ impl Journal {
     pub(crate) async fn only_live(&self) {
         if self.0.mode == Mode::Replay {
             self.halt(Halt::UsedUp);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
     /// The last entry of one of the agent's own effects, as far as it came.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only with HTTP there are exchanges"))]
     fn end_of(&self, position: u64) -> Option<(u64, SystemTime)> {
         self.state().ends.get(&position).copied()
     }
@@ -544,7 +545,7 @@ impl Place {
         &self.journal
     }
 
-    /// See [`Journal::recall`].
+    /// What is recorded of this effect. Never answers where it is another one than was recorded: then the run stops.
     pub(crate) async fn recall(&self, deed: Deed) -> Recalled {
         self.journal.recall(self, deed).await
     }

@@ -136,30 +136,29 @@ impl Scope {
     /// can say what became of it.
     async fn begin_again<E: Effect>(&self, numbered: Numbered<E>, past: &PastEffect) -> Result<Permit<E>, Outcome> {
         let record = self.record_of(&numbered);
-        if numbered.effect.repeats() {
+        // What was in doubt once is not made sure by what its tool says of itself later.
+        if numbered.effect.repeats() && !past.in_doubt {
             return Ok(Permit::new(numbered.effect, self.clone(), record));
         }
-        match self.settled(numbered.id, &numbered.effect.subject(), past).await {
-            Settlement::Happened { result } => Err(record.settle(Outcome::Result(result))),
-            _ => {
-                record.close();
-                Ok(self.begin(numbered, Ruling::default()))
-            }
+        let settlement = self.settled(numbered.id, &numbered.effect.subject(), past).await;
+        if let Settlement::Happened { result } = settlement {
+            return Err(record.settle(Outcome::Result(result)));
         }
+        record.close();
+        Ok(self.begin(numbered, Ruling::default()))
     }
 
     /// What a person says of an effect of which nobody knows whether it happened. Where the run is to fail, it stops here.
     pub(super) async fn settled(&self, id: u64, subject: &Subject, past: &PastEffect) -> Settlement {
         let Some(journal) = self.tree().journal() else { return Settlement::DidNotHappen };
-        let settlement = match &past.settled {
-            Some(settlement) => settlement.clone(),
-            None => {
-                if !past.in_doubt {
-                    self.tree().publish(|| EventKind::InDoubt { id, subject: subject.clone() });
-                }
-                let _excuses = self.excuse();
-                journal.settlement(id).await
+        let settlement = if let Some(settlement) = &past.settled {
+            settlement.clone()
+        } else {
+            if !past.in_doubt {
+                self.tree().publish(|| EventKind::InDoubt { id, subject: subject.clone() });
             }
+            let _excuses = self.excuse();
+            journal.settlement(id).await
         };
         if let Settlement::Fail { reason } = settlement {
             journal.fail(reason);
@@ -324,9 +323,9 @@ impl Scope {
         let wait = Wait { on: WaitingOn::Approval, until, wake_at, parks };
         journal.durable().await;
         let proposing = async {
-            let expired = journal.clock().sleep_until(expires);
+            let too_late = journal.clock().sleep_until(expires);
             let proposed = tokio::select! {
-                () = expired => nobody_answered(self.gate().inner.approval_time),
+                () = too_late => nobody_answered(self.gate().inner.approval_time),
                 answer = ask_safely(approver, request), if approver.is_some() => answer,
             };
             journal.propose(approval, proposed);

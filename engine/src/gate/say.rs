@@ -57,7 +57,7 @@ impl Scope {
             };
             let (_blocked, _excuses) = (journal.blocked(), scope.excuse());
             let deed = Deed::new(DeedKind::Ask, "", &Value::from(question.as_str()));
-            if let Recalled::New = journal.recall(&place, deed).await {
+            if let Recalled::New = place.recall(deed).await {
                 journal.record(EventKind::InputRequired { id: place.id, question }, Trace::default());
                 journal.durable().await;
             }
@@ -91,7 +91,7 @@ impl Scope {
             };
             let since = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let deed = Deed::new(DeedKind::Sleep, "", &json!(since.as_micros().to_string()));
-            let recalled = journal.recall(&place, deed).await;
+            let recalled = place.recall(deed).await;
             match (&recalled, before) {
                 (Recalled::Ended(end), Some((sequence, exchange))) if sequence < end.sequence => return Some(exchange),
                 (Recalled::Ended(_), _) => {
@@ -124,7 +124,7 @@ impl Scope {
         async move {
             let Some((place, journal)) = listing else { return scope.definitions() };
             let deed = Deed::new(DeedKind::ListTools, "", &Value::Null);
-            let recalled = journal.recall(&place, deed).await;
+            let recalled = place.recall(deed).await;
             if let Recalled::Ended(end) = recalled {
                 // Where nothing is said of it, they were the same as before.
                 let told = end.what.answer.or_else(|| journal.listed()).unwrap_or_default();

@@ -45,7 +45,7 @@ impl Ticket {
     ) -> LookedBack {
         let Self::Own(place, _) = self else { return LookedBack::Goes(None) };
         let deed = Deed { kind, name: name.to_owned(), hash: hash() };
-        match place.journal().recall(place, deed).await {
+        match place.recall(deed).await {
             Recalled::New => LookedBack::Goes(None),
             Recalled::Unfinished(past) => LookedBack::Goes(Some(past)),
             Recalled::Ended(end) => LookedBack::Ended(Box::new(end.what)),

@@ -24,11 +24,13 @@ pub(super) struct Timers(HashMap<u32, SystemTime>);
 
 /// The HTTP exchanges of a run's agent, by the handles by which it waits for them.
 #[derive(Default)]
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only with HTTP there are exchanges"))]
 pub(super) struct Exchanges {
     by_future: HashMap<u32, Exchange>,
     by_pollable: HashMap<u32, Exchange>,
 }
 
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only with HTTP there are exchanges"))]
 impl Exchanges {
     fn of_pollable(&self, pollable: u32) -> Option<&Exchange> {
         self.by_pollable.get(&pollable)

@@ -43,9 +43,9 @@ impl Journal {
     /// Keeps everything that is recorded by now. What was handed over before and not acknowledged is handed over again
     /// first: the storage knows it by its numbers.
     pub(crate) async fn keep_all(&self, storage: &dyn Storage, epoch: u64) -> Result<(), Halt> {
-        while let Some(append) = self.hand_over(epoch) {
+        while let Some((append, attempt)) = self.hand_over(epoch) {
             let last = append.expected_next + append.entries.len() as u64 - 1;
-            append_surely(storage, append).await?;
+            append_surely(storage, append, attempt).await?;
             let mut state = self.state();
             (state.handed, state.durable) = (None, last);
             drop(state);
@@ -55,13 +55,18 @@ impl Journal {
     }
 
     /// What the storage is to take next, if there is anything.
-    fn hand_over(&self, epoch: u64) -> Option<Append> {
+    fn hand_over(&self, epoch: u64) -> Option<(Append, Attempt)> {
         let mut state = self.state();
         state.urgent = false;
-        if state.handed.is_none() && !state.unkept.is_empty() {
-            state.handed = Some(self.append_of(&mut state, epoch));
+        if let Some(append) = &state.handed {
+            return Some((append.clone(), Attempt::Further));
         }
-        state.handed.clone()
+        if state.unkept.is_empty() {
+            return None;
+        }
+        let append = self.append_of(&mut state, epoch);
+        state.handed = Some(append.clone());
+        Some((append, Attempt::First))
     }
 
     /// Whether something was handed to the storage that it did not acknowledge.
@@ -98,22 +103,34 @@ impl Unkept {
     }
 }
 
+/// Whether the storage may have something already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    First,
+    Further,
+}
+
 /// Appends; where nobody knows whether it was done, finds out.
-async fn append_surely(storage: &dyn Storage, append: Append) -> Result<(), Halt> {
+async fn append_surely(storage: &dyn Storage, append: Append, mut attempt: Attempt) -> Result<(), Halt> {
     let after = append.expected_next + append.entries.len() as u64;
     let mut failure: Arc<str> = "the storage does not answer".into();
     for pause in PAUSES {
         tokio::time::sleep(pause).await;
         match storage.append(append.clone()).await {
             Ok(_) => return Ok(()),
-            Err(AppendError::Fenced { .. } | AppendError::NotFound) => return Err(Halt::Fenced),
             Err(AppendError::WentBack { .. }) => return Err(Halt::WentBack),
             // It was done after all, by an attempt of which nobody knew.
-            Err(AppendError::Conflict { next }) if next == after && after > append.expected_next => return Ok(()),
-            Err(AppendError::Conflict { .. }) => return Err(Halt::Fenced),
+            Err(AppendError::Conflict { next })
+                if attempt == Attempt::Further && next == after && after > append.expected_next =>
+            {
+                return Ok(());
+            }
+            Err(AppendError::Fenced { .. } | AppendError::NotFound | AppendError::Conflict { .. }) => {
+                return Err(Halt::Fenced);
+            }
             Err(AppendError::Refused(cause)) => failure = cause.to_string().into(),
             Err(AppendError::Unknown(cause)) => {
-                failure = cause.to_string().into();
+                (failure, attempt) = (cause.to_string().into(), Attempt::Further);
                 match storage.head(append.run).await {
                     Ok(Some(head)) if head.epoch != append.epoch => return Err(Halt::Fenced),
                     Ok(Some(head)) if head.next == after && after > append.expected_next => return Ok(()),

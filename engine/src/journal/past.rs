@@ -203,7 +203,7 @@ impl Past {
             kind if kind.is_last() => self.last = Some(kind.clone()),
             EventKind::Output { delta } => self.output.push_str(delta),
             EventKind::Input { content } => {
-                self.inputs.push(Happening { sequence: self.sequence, at: self.at, what: content.as_str().into() })
+                self.inputs.push(Happening { sequence: self.sequence, at: self.at, what: content.as_str().into() });
             }
             EventKind::FileEdit { path, .. } if !self.files.contains(path) => self.files.push(path.clone()),
             _ => {}

@@ -131,7 +131,7 @@ impl Journal {
         let position = place.position;
         self.wait(wait, |state| {
             let Some(input) = state.past.inputs.get(state.inputs_taken).cloned() else {
-                if self.0.mode == Mode::Replay {
+                if self.0.mode == Mode::Replay && state.halt.is_none() {
                     self.halt_in(state, Halt::UsedUp);
                 }
                 return None;

@@ -6,7 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use casemate_policy::{Grants, Principal};
 
-use crate::component::{Component, Imports, LoadError};
+#[cfg(feature = "compiler")]
+use crate::component::LoadError;
+use crate::component::{Component, ContentHash, Imports};
+#[cfg(feature = "compiler")]
 use crate::engine::Engine;
 use crate::gate::{Budget, Gate};
 use crate::limits::Limits;
@@ -47,9 +50,21 @@ impl Agent {
     ///
     /// The bytes are kept: each run has its own copy in the storage, so that it goes on with them whatever becomes of
     /// the file that they came from.
+    #[cfg(feature = "compiler")]
     pub async fn load(engine: &Engine, bytes: impl Into<Bytes>) -> Result<Self, LoadError> {
         let bytes = engine.to_binary(bytes.into())?;
         let component = engine.load_bytes(bytes.clone()).await?;
+        Ok(Self::made(component, bytes))
+    }
+
+    /// An agent of a component that was loaded otherwise, compiled before for example, with the bytes that it was made
+    /// of. None where these are others.
+    pub fn of(component: &Component, bytes: impl Into<Bytes>) -> Option<Self> {
+        let bytes = bytes.into();
+        (ContentHash::of(&bytes) == component.hash()).then(|| Self::made(component.clone(), bytes))
+    }
+
+    fn made(component: Component, bytes: Bytes) -> Self {
         let inner = Inner {
             component,
             bytes,
@@ -63,7 +78,7 @@ impl Agent {
             budget: Budget::default(),
             limits: Limits { wall_time: LONG, ..Limits::default() },
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
     }
 
     /// Its component, for which imports are bound.

@@ -29,6 +29,9 @@ use crate::storage::{Append, AppendError, Claimed, InboxMessage, RunState, Stora
 /// How many entries or messages are read at once.
 const PAGE: usize = 1_000;
 
+/// How long a storage may take that a run is given back to.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How soon is looked again whether a paused run is still at work.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -150,13 +153,25 @@ impl Inner {
         if own.hash() == spec.component {
             return Ok(own.clone());
         }
+        self.kept_component(spec).await
+    }
+
+    /// The component with which a run began.
+    #[cfg(feature = "compiler")]
+    pub(super) async fn kept_component(&self, spec: &Spec) -> Result<Component, CallError> {
         let lost = |message: String| CallError::Internal { message };
         let kept = self.storage.blob(spec.component).await.map_err(|error| lost(error.to_string()))?;
         let bytes = kept.ok_or_else(|| lost("the run's component is not kept any more".to_owned()))?;
-        self.engine
-            .load_bytes(bytes)
-            .await
-            .map_err(|error| lost(format!("the run's component cannot be loaded: {error}")))
+        let loaded = self.engine.load_bytes(bytes).await;
+        loaded.map_err(|error| lost(format!("the run's component cannot be loaded: {error}")))
+    }
+
+    /// The component with which a run began: without a compiler there is none.
+    #[cfg(not(feature = "compiler"))]
+    #[allow(clippy::unused_async, reason = "as with a compiler")]
+    pub(super) async fn kept_component(&self, spec: &Spec) -> Result<Component, CallError> {
+        let message = format!("the run began with the component {}, which cannot be compiled here", spec.component);
+        Err(CallError::Internal { message })
     }
 }
 
@@ -270,7 +285,14 @@ impl Owned<'_> {
                 }
                 () = journal.has_proposals() => self.decide_proposed().await?,
                 () = live.news.notified() => {
-                    if let Some(Order::Cancel(reason)) = self.take_messages().await? {
+                    let order = match self.take_messages().await {
+                        Err(ExecuteError::Storage(error)) => {
+                            tracing::warn!(run = %self.id, %error, "messages cannot be read now: trying again");
+                            None
+                        }
+                        taken => taken?,
+                    };
+                    if let Some(Order::Cancel(reason)) = order {
                         // Whatever is under way is recorded as cancelled where it is dropped.
                         let _ = stop.send(());
                         handling.await;
@@ -460,20 +482,26 @@ impl Owned<'_> {
     async fn leave(&mut self, leaving: Leaving) -> Result<Came, ExecuteError> {
         let state = match leaving {
             Leaving::Lost | Leaving::Later => return Ok(Came::Nowhere),
-            Leaving::Unfinished => None,
+            Leaving::Unfinished if !self.paused => None,
             Leaving::Finished(status, detail) => Some(detail.state(status)),
-            Leaving::Paused => Some(self.detail().state(RunStatus::Paused)),
+            Leaving::Unfinished | Leaving::Paused => Some(self.detail().state(RunStatus::Paused)),
             Leaving::Waiting(Wait { on, wake_at, .. }) => {
                 self.journal.tell(EventKind::Waiting { on: on.clone() });
                 let state = self.detail().state(RunStatus::Waiting);
                 Some(RunState { waiting_on: Some(on), wake_at, ..state })
             }
         };
+        let released = tokio::time::timeout(PATIENCE, self.release(state)).await;
+        released.unwrap_or_else(|_| Err(ExecuteError::Journal("the storage does not answer".into())))?;
+        Ok(Came::On)
+    }
+
+    async fn release(&self, state: Option<RunState>) -> Result<(), ExecuteError> {
         self.keep_all_but_the_last().await?;
         let mut append = self.journal.last_append(self.epoch);
         append.state = state;
         self.inner.storage.release(append, self.consumed).await?;
-        Ok(Came::On)
+        Ok(())
     }
 
     /// What was handed to the storage is there before anything else.
@@ -489,7 +517,8 @@ impl Inner {
         for pause in BACKOFF {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = stop.changed() => {}
+                // It is taken over once the lease is given up.
+                _ = stop.wait_for(|stop| *stop) => return,
             }
             match self.try_give_back(run, epoch).await {
                 Ok(()) => return,
@@ -527,7 +556,7 @@ const BACKOFF: [Duration; 6] = [
     Duration::from_secs(2),
     Duration::from_secs(5),
     Duration::from_secs(30),
-    Duration::from_secs(60),
+    Duration::from_mins(1),
 ];
 
 enum Attempted {

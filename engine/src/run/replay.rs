@@ -149,13 +149,11 @@ impl Run {
 
     async fn component_of(&self, spec: &Spec) -> Result<Component, ReplayError> {
         let inner = &self.runs().inner;
-        let lost = |message: String| ReplayError::Host { message };
-        if let Some(agent) = inner.agents.find(self.summary().await?).await {
-            return inner.component(&agent, spec).await.map_err(|error| lost(error.to_string()));
-        }
-        let bytes = inner.storage.blob(spec.component).await?;
-        let bytes = bytes.ok_or_else(|| lost("the run's component is not kept any more".to_owned()))?;
-        inner.engine.load_bytes(bytes).await.map_err(|error| lost(error.to_string()))
+        let component = match inner.agents.find(self.summary().await?).await {
+            Some(agent) => inner.component(&agent, spec).await,
+            None => inner.kept_component(spec).await,
+        };
+        component.map_err(|error| ReplayError::Host { message: error.to_string() })
     }
 
     /// Starts a new run that did what this one did up to event `at`, and goes on from there by itself: with other input,

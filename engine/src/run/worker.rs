@@ -72,7 +72,8 @@ impl Inner {
             return Ok(Duration::ZERO);
         }
         let next = due.next.and_then(|next| next.duration_since(self.clock.now()).ok());
-        Ok(next.map_or(POLL, |next| next.clamp(Duration::from_millis(1), POLL)))
+        let longest = POLL.min(self.lease / 3);
+        Ok(next.map_or(longest, |next| next.clamp(Duration::from_millis(1), longest)))
     }
 
     async fn claim_named(self: &Arc<Self>, worker: WorkerId) -> Result<(), StorageError> {
@@ -83,7 +84,9 @@ impl Inner {
             }
             let claimed = self.storage.claim(worker, Some(self.names.clone()), free).await?;
             let more = claimed.len() == free;
-            claimed.into_iter().for_each(|run| self.begin(run));
+            for run in claimed {
+                self.begin(run);
+            }
             if !more {
                 return Ok(());
             }

@@ -48,7 +48,6 @@ fn an_approval_that_two_processes_decide_at_once_is_decided_once() {
 }
 
 #[test]
-#[ignore = "nobody looks for a decision whose message is used up, until the approval expires"]
 fn a_decision_that_was_taken_by_a_worker_that_is_lost_is_found_by_the_next() {
     run(async {
         let folder = Folder::new();
@@ -74,7 +73,6 @@ fn a_decision_that_was_taken_by_a_worker_that_is_lost_is_found_by_the_next() {
 }
 
 #[test]
-#[ignore = "nothing ever withdraws an approval but the end of its run"]
 fn a_question_that_is_asked_otherwise_takes_the_place_of_the_old_one() {
     run(async {
         let storage = memory();

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use casemate::{Agent, Budget, EventKind, ForkError, LimitKind, ReplayEnd, RunError, RunStatus, Runs, WaitingOn};
+use casemate::{Agent, Budget, ForkError, ReplayEnd, RunError, RunStatus, Runs, WaitingOn};
 
 use super::support::{
     Folder, all_events, builder, eventually, eventually_within, is_reproduced, is_whole, memory, puppet, puppet_with,
@@ -178,30 +178,19 @@ fn with_memory(agent: Agent, mebibytes: u64) -> Agent {
 }
 
 #[test]
-fn a_memory_limit_that_is_lowered_under_a_waiting_run_is_no_outcome_of_its_agent() {
+fn a_memory_limit_that_is_lowered_under_a_waiting_run_is_not_its_own() {
     run(async {
         let (before, after) = (with_memory(puppet().await, 60), with_memory(puppet().await, 10));
-        // It notices while the past is gone through: that is a divergence, which says where.
-        let (_runs, run) = goes_on_as(before.clone(), "fill 20\nask what?\nsay end", after.clone()).await;
-        let summary = run.summary().await.unwrap();
-        assert_eq!(summary.status, RunStatus::Diverged, "{:?}", summary.output);
-        let events = all_events(&run).await;
-        let Some(EventKind::Diverged { position, recorded, attempted }) = events.last().map(|event| &event.kind) else {
-            panic!("{events:#?}");
-        };
-        assert_eq!(*position, 1);
-        assert!(recorded.as_deref().unwrap().starts_with("ask"), "{recorded:?}");
-        assert!(attempted.as_deref().unwrap().contains(&LimitKind::Memory.to_string()), "{attempted:?}");
-        // It notices only later: that is a limit as any other.
-        let (_runs, run) = goes_on_as(before, "ask what?\nfill 20", after).await;
-        let summary = run.summary().await.unwrap();
-        assert_eq!(summary.status, RunStatus::Failed);
-        assert_eq!(summary.failure.unwrap().kind, casemate::ErrorKind::LimitExceeded);
+        for text in ["fill 20\nask what?\nsay end", "ask what?\nfill 20"] {
+            let (_runs, run) = goes_on_as(before.clone(), text, after.clone()).await;
+            let summary = run.summary().await.unwrap();
+            assert_eq!(summary.status, RunStatus::Completed, "{:?}", summary.failure);
+            is_reproduced(&run).await;
+        }
     });
 }
 
 #[test]
-#[ignore = "the fan-out is that of the agent now, and not that of the run"]
 fn a_budget_that_is_changed_under_a_waiting_run_is_no_divergence() {
     run(async {
         let (tool, count) = counting("once");
@@ -215,7 +204,6 @@ fn a_budget_that_is_changed_under_a_waiting_run_is_no_divergence() {
 }
 
 #[test]
-#[ignore = "`Run::replay` has the default limits, whatever those of the agent are"]
 fn a_run_of_an_agent_with_high_limits_is_replayed_with_them() {
     run(async {
         let runs = worker(memory(), with_memory(puppet().await, 256));
@@ -228,7 +216,6 @@ fn a_run_of_an_agent_with_high_limits_is_replayed_with_them() {
 }
 
 #[test]
-#[ignore = "`Run::replay` has the default budget, whatever that of the agent is"]
 fn a_run_with_a_large_budget_is_replayed_with_it() {
     run(async {
         let (tool, _) = counting("once");
@@ -281,13 +268,11 @@ fn a_fork_at_each_event_of_a_finished_run_comes_to_its_end() {
 }
 
 #[test]
-#[ignore = "a fork leaves out the question whose answer it keeps, so its agent sees another time from there on"]
 fn a_fork_tells_its_agent_the_time_at_which_the_answer_came() {
     run(fork_everywhere("ask what?\nsleep 1\nask more?\ncall once {\"at\": \"$now\"}\nsay end"));
 }
 
 #[test]
-#[ignore = "a replay that comes to an open question spins for ever: `Journal::input` wakes itself"]
 fn a_replay_of_a_run_that_still_goes_on_does_not_touch_it() {
     run(async {
         let storage = memory();
@@ -316,7 +301,6 @@ async fn replayed_elsewhere(run: casemate::Run) -> Option<ReplayEnd> {
 }
 
 #[test]
-#[ignore = "now and then what it waits for is recorded as cancelled after the run was parked, and is never done"]
 fn an_agent_on_a_thread_of_its_own_waits_without_a_sandbox_too() {
     run(async {
         // What it may hold is so much that it has a thread, which ends a moment after the run is given back.

@@ -243,13 +243,11 @@ fn twenty_runs_survive_a_storage_that_refuses_forgets_to_answer_and_fences() {
 }
 
 #[test]
-#[ignore = "now and then: a first append of one entry that is answered with a conflict is taken as done"]
 fn twenty_runs_survive_a_storage_that_says_the_numbers_are_taken() {
     run(async { twenty_runs(4, &[Fault::Conflict]).await });
 }
 
 #[test]
-#[ignore = "a run whose append was refused stays owned for as long as its worker lives"]
 fn a_run_goes_on_after_the_storage_refused_once() {
     run(async {
         let faults = Faults::none();
@@ -269,7 +267,6 @@ fn a_run_goes_on_after_the_storage_refused_once() {
 }
 
 #[test]
-#[ignore = "a run that could not be released stays owned for as long as its worker lives"]
 fn a_run_goes_on_after_it_could_not_be_given_back_once() {
     run(async {
         for fault in [Fault::Refused, Fault::NotDoneButUnknown, Fault::DoneButUnknown] {
@@ -287,7 +284,6 @@ fn a_run_goes_on_after_it_could_not_be_given_back_once() {
 }
 
 #[test]
-#[ignore = "a run whose inbox could not be read is dropped, effects and all, and stays owned for as long as its worker lives"]
 fn a_run_goes_on_after_its_inbox_could_not_be_read_once() {
     run(async {
         let faults = Faults::none();
@@ -308,7 +304,6 @@ fn a_run_goes_on_after_its_inbox_could_not_be_read_once() {
 }
 
 #[test]
-#[ignore = "an append under way is dropped with the attempt, and what is released then does not fit the journal"]
 fn a_run_is_cancelled_while_the_storage_is_slow() {
     run(async {
         let barrier = Barrier::default();
@@ -328,7 +323,6 @@ fn a_run_is_cancelled_while_the_storage_is_slow() {
 }
 
 #[test]
-#[ignore = "a first append of one entry that is answered with a conflict is taken as done"]
 fn an_effect_whose_number_is_said_to_be_taken_does_not_happen() {
     run(async {
         let (deeds, faults) = (Deeds::default(), Faults::none());

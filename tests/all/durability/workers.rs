@@ -70,7 +70,6 @@ fn a_worker_whose_lease_was_lost_while_it_works_does_nothing_more() {
 }
 
 #[test]
-#[ignore = "the lease is looked after once a second, also where it is to be renewed three times a second"]
 fn a_short_lease_is_kept_for_as_long_as_the_worker_works() {
     run(async {
         let held = Held::default();
@@ -108,7 +107,6 @@ fn a_worker_that_lost_its_lease_and_takes_its_own_run_again_does_nothing_twice()
 }
 
 #[test]
-#[ignore = "a run that was adopted and whose agent is not known is claimed and given back without end"]
 fn an_agent_that_is_not_known_any_more_is_looked_for_now_and_then() {
     run(async {
         let agent = puppet().await;
@@ -307,7 +305,6 @@ fn orders_of_another_process_race_and_each_run_ends_once() {
 }
 
 #[test]
-#[ignore = "now and then an append under way is dropped where a run is cancelled or given back, which then stays owned"]
 fn orders_race_with_cancels_and_with_runs_that_are_given_back_whenever_they_wait() {
     let orders = [Order::Input, Order::Input, Order::Pause, Order::Resume, Order::Settle, Order::Cancel];
     run(async {
@@ -318,7 +315,6 @@ fn orders_race_with_cancels_and_with_runs_that_are_given_back_whenever_they_wait
 }
 
 #[test]
-#[ignore = "any message to a paused run has it go on"]
 fn a_paused_run_stays_paused_when_input_comes() {
     run(async {
         let runs = worker(memory(), puppet().await);
@@ -354,7 +350,6 @@ fn a_paused_run_stays_paused_when_its_worker_shuts_down() {
 }
 
 #[test]
-#[ignore = "a run that is paused while it waits is parked as waiting, and the next message has it go on"]
 fn a_run_that_is_paused_while_it_waits_stays_paused() {
     run(async {
         let runs = builder(engine(), memory(), puppet().await).grace(Duration::from_millis(300)).build();
@@ -370,7 +365,6 @@ fn a_run_that_is_paused_while_it_waits_stays_paused() {
 }
 
 #[test]
-#[ignore = "each look for messages begins the grace time of a paused run anew"]
 fn a_paused_run_gives_its_sandbox_up_after_the_grace_time() {
     run(async {
         let runs = builder(engine(), memory(), puppet().await).grace(Duration::from_secs(2)).build();
@@ -384,7 +378,6 @@ fn a_paused_run_gives_its_sandbox_up_after_the_grace_time() {
 }
 
 #[test]
-#[ignore = "a settlement that comes late is taken as one of the next attempt, which is then done again without asking"]
 fn a_second_settlement_says_nothing_of_the_next_attempt() {
     run(async {
         let (storage, held) = (memory(), Held::default());
@@ -418,7 +411,6 @@ fn a_second_settlement_says_nothing_of_the_next_attempt() {
 }
 
 #[test]
-#[ignore = "a settlement of an effect that is over is recorded as its last entry, and replay tells the agent the time of that"]
 fn a_settlement_of_what_is_not_in_doubt_changes_nothing() {
     run(async {
         let storage = memory();
@@ -440,7 +432,6 @@ fn a_settlement_of_what_is_not_in_doubt_changes_nothing() {
 }
 
 #[test]
-#[ignore = "an effect that began and whose tool is gone is told as not found"]
 fn an_effect_in_doubt_whose_tool_is_gone_is_in_doubt_still() {
     run(async {
         let (storage, held) = (memory(), Held::default());
@@ -517,7 +508,6 @@ fn a_run_that_has_a_timeout_ends_at_it_and_waiting_does_not_count() {
 }
 
 #[test]
-#[ignore = "a time limit that is reached while the past is gone through counts as divergence"]
 fn a_timeout_that_is_over_while_the_past_is_gone_through_is_no_divergence() {
     run(async {
         let agent = puppet().await.limits(engine().limits().fuel(u64::MAX).unwrap().build());

@@ -96,9 +96,7 @@ impl Place {
             }
         };
         let late = tokio::time::timeout(Duration::from_secs(20), looking).await.is_err();
-        if late {
-            panic!("it is not so: {:?} {:#?}", run.summary().await, run.recorded(1, 100).await);
-        }
+        assert!(!late, "it is not so: {:?} {:#?}", run.summary().await, run.recorded(1, 100).await);
     }
 }
 
@@ -119,7 +117,7 @@ impl Clock for SharedClock {
 pub(super) async fn settled(run: &Run) -> RunSummary {
     match tokio::time::timeout(Duration::from_secs(20), run.wait()).await {
         Ok(summary) => summary.unwrap(),
-        Err(_) => panic!("it does not end: {:?} {:#?}", run.summary().await, run.recorded(1, 100).await),
+        Err(late) => panic!("it does not end, {late}: {:?} {:#?}", run.summary().await, run.recorded(1, 100).await),
     }
 }
 

@@ -77,6 +77,20 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
+/// Tries again for as long as others are waited for: where several make a new file at once, SQLite says so at once.
+fn patiently(attempt: impl Fn() -> Result<(), OpenError>) -> Result<(), OpenError> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let began = Instant::now();
+    loop {
+        match attempt() {
+            Err(OpenError::Unusable { source, .. }) if is_busy(&*source) && began.elapsed() < BUSY => {
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Whether somebody else is at it.
 fn is_busy(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code)
@@ -136,26 +150,12 @@ impl File {
     }
 
     fn make_durable(&self, connection: &Connection) -> Result<(), OpenError> {
-        self.patiently(|| self.set(connection, "journal_mode", "wal", "wal"))?;
+        patiently(|| self.set(connection, "journal_mode", "wal", "wal"))?;
         self.set(connection, "synchronous", "FULL", "2")?;
         self.set(connection, "foreign_keys", "ON", "1")?;
         // Only macOS asks for this: elsewhere syncing a file is enough.
         self.set(connection, "fullfsync", "ON", "1")?;
         self.set(connection, "checkpoint_fullfsync", "ON", "1")
-    }
-
-    /// Tries again for as long as others are waited for: where several make a new file at once, SQLite says so at once.
-    fn patiently(&self, attempt: impl Fn() -> Result<(), OpenError>) -> Result<(), OpenError> {
-        const PAUSE: Duration = Duration::from_millis(10);
-        let began = Instant::now();
-        loop {
-            match attempt() {
-                Err(OpenError::Unusable { source, .. }) if is_busy(&*source) && began.elapsed() < BUSY => {
-                    std::thread::sleep(PAUSE);
-                }
-                other => return other,
-            }
-        }
     }
 
     /// Sets and reads again: SQLite says nothing of what it does not take.
