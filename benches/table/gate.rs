@@ -21,7 +21,7 @@ pub(crate) struct Setting {
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 #[expect(dead_code, reason = "read for what reading costs")]
-struct Refund {
+pub(crate) struct Refund {
     order: String,
     amount: u32,
 }

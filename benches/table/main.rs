@@ -16,6 +16,7 @@ mod nested;
 mod policy;
 mod pool;
 mod process;
+mod runs;
 mod throughput;
 mod timer;
 mod warm;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.as_slice() {
         [flag, side] if flag == memory::CHILD => memory::measure(side),
+        [flag, storage] if flag == runs::CHILD => runs::measure_waiting(storage),
         arguments => Options::parse(arguments).and_then(|options| on_one_thread(print_table(options))),
     };
     match result {
@@ -70,6 +72,7 @@ async fn print_table(options: Options) -> Result<()> {
     cache::rows(&mut table, &guests).await?;
     timer::rows(&mut table, &guests).await?;
     throughput::rows(&mut table, &guests).await?;
+    runs::rows(&mut table, &guests).await?;
     memory::rows(&mut table)?;
     metering::rows(&mut table, &guests).await?;
     process::rows(&mut table, &guests).await?;

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 /// From here on one sample is long enough for twenty to tell.
 const LONG: Duration = Duration::from_millis(50);
-const SAMPLES_WHEN_LONG: usize = 20;
+pub(crate) const SAMPLES_WHEN_LONG: usize = 20;
 const SAMPLES: usize = 1_000;
 /// Short samples are taken for about as long as this, up to ten times as many.
 const ENOUGH: Duration = Duration::from_secs(2);

@@ -32,19 +32,20 @@ const ROWS: [(&str, &str, &str, Goal); 3] = [
 pub(crate) fn rows(table: &mut Table) -> Result<()> {
     for (name, ours, bare, goal) in ROWS {
         if table.wants(name) {
-            let [casemate, bare] = [in_child(ours)?, in_child(bare)?].map(Amount::Memory);
-            print_row(&Row { name, casemate, bare, goal, samples: 1 });
+            let of = |side| Ok::<_, crate::Error>(Amount::Memory(answer_of_child(CHILD, side)?.parse()?));
+            print_row(&Row { name, casemate: of(ours)?, bare: of(bare)?, goal, samples: 1 });
         }
     }
     Ok(())
 }
 
-fn in_child(side: &str) -> Result<u32> {
-    let child = std::process::Command::new(std::env::current_exe()?).args([CHILD, side]).output()?;
+/// What this program prints in a process of its own.
+pub(crate) fn answer_of_child(flag: &str, side: &str) -> Result<String> {
+    let child = std::process::Command::new(std::env::current_exe()?).args([flag, side]).output()?;
     if !child.status.success() {
         return Err(format!("{side}: {}", String::from_utf8_lossy(&child.stderr)).into());
     }
-    Ok(String::from_utf8(child.stdout)?.trim().parse()?)
+    Ok(String::from_utf8(child.stdout)?.trim().to_owned())
 }
 
 /// What a child does: prints the KiB that a thousand sandboxes added.
@@ -172,7 +173,7 @@ where
 }
 
 /// The resident memory in KiB, as soon as it stays the same.
-async fn settled() -> Result<u32> {
+pub(crate) async fn settled() -> Result<u32> {
     let mut last = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(300)).await;

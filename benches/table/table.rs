@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::Result;
-use crate::measure::{Samples, interleave};
+use crate::measure::{SAMPLES_WHEN_LONG, Samples, interleave};
 
 const ROUNDS: usize = 10;
 
@@ -42,8 +42,8 @@ pub(crate) enum Goal {
     Times(f64),
     /// At most so much longer than bare.
     Plus(Duration),
-    /// At most this, whatever bare does.
-    AtMost(Duration),
+    /// This or better, whatever bare does: at most so much, of a rate at least.
+    Reach(Amount),
     /// Nothing was promised; the row informs.
     None,
 }
@@ -103,6 +103,24 @@ impl Table {
         Ok(())
     }
 
+    /// A row of two medians, of samples that take long. `amount` says what a time stands for.
+    pub(crate) async fn compare_long(
+        &self,
+        name: &str,
+        goal: Goal,
+        amount: fn(Duration) -> Amount,
+        ours: impl AsyncFnMut() -> Result<Duration>,
+        bare: impl AsyncFnMut() -> Result<Duration>,
+    ) -> Result<()> {
+        if self.wants(name) {
+            let wanted = self.options.samples.unwrap_or(SAMPLES_WHEN_LONG);
+            let (ours, bare) = interleave(Some(wanted), ours, bare).await?;
+            let [casemate, bare] = [&ours, &bare].map(|side| amount(side.median()));
+            print_row(&Row { name, casemate, bare, goal, samples: ours.count() });
+        }
+        Ok(())
+    }
+
     /// A row of two rates, from what rounds of so many calls took.
     pub(crate) async fn compare_rates(
         &self,
@@ -156,13 +174,18 @@ impl Row<'_> {
             Goal::None => return "-",
             Goal::Times(most) => self.ratio() <= most,
             Goal::Plus(most) => self.casemate.cost() <= self.bare.cost() + most.as_secs_f64(),
-            Goal::AtMost(most) => self.casemate.cost() <= most.as_secs_f64(),
+            Goal::Reach(amount) => self.casemate.cost() <= amount.cost(),
         };
         if reached { "ok" } else { "MISSED" }
     }
 }
 
 impl Amount {
+    /// How many a second there are of what takes so long.
+    pub(crate) fn rate_of(each: Duration) -> Self {
+        Self::Rate(1.0 / each.as_secs_f64())
+    }
+
     fn cost(self) -> f64 {
         match self {
             Self::Time(time) => time.as_secs_f64(),
@@ -189,7 +212,7 @@ impl fmt::Display for Goal {
         match self {
             Self::Times(most) => f.pad(&format!("{most} x bare")),
             Self::Plus(most) => f.pad(&format!("bare + {most:?}")),
-            Self::AtMost(most) => f.pad(&format!("{most:?}")),
+            Self::Reach(amount) => amount.fmt(f),
             Self::None => f.pad("-"),
         }
     }

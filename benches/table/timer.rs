@@ -11,8 +11,8 @@ use crate::table::{Amount, Goal, Row, Table, print_row};
 use crate::{Result, bare};
 
 const WAIT: Duration = Duration::from_millis(10);
-const MEDIAN: (&str, Goal) = ("timer/median", Goal::AtMost(Duration::from_millis(10)));
-const WORST: (&str, Goal) = ("timer/worst", Goal::AtMost(Duration::from_millis(20)));
+const MEDIAN: (&str, Goal) = ("timer/median", Goal::Reach(Amount::Time(Duration::from_millis(10))));
+const WORST: (&str, Goal) = ("timer/worst", Goal::Reach(Amount::Time(Duration::from_millis(20))));
 
 pub(crate) async fn rows(table: &mut Table, guests: &Guests) -> Result<()> {
     if !table.wants(MEDIAN.0) && !table.wants(WORST.0) {
