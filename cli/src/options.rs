@@ -53,6 +53,12 @@ impl CacheOptions {
         Ok(base.cache_dir().join("casemate"))
     }
 
+    /// The arguments that say the same to another process.
+    pub(crate) fn arguments(&self) -> Vec<std::ffi::OsString> {
+        let folder = self.cache_dir.iter().flat_map(|folder| ["--cache-dir".into(), folder.into()]);
+        folder.chain(self.no_cache.then(|| "--no-cache".into())).collect()
+    }
+
     /// An engine builder that keeps compiled components where it may. Without a home folder it keeps none.
     pub(crate) fn engine(&self) -> EngineBuilder {
         match self.folder() {

@@ -310,6 +310,16 @@ fn the_demo_governs_an_agent_and_without_a_terminal_its_question_is_answered_no(
 }
 
 #[test]
+fn the_demo_mends_a_bug_though_its_agent_is_killed() {
+    let output = ends(&["demo"], 0);
+    let shown = String::from_utf8(output.stdout).expect("text");
+    let (before, after) = shown.split_once("(SIGKILL)").expect("it is killed");
+    assert!(before.contains("7 of 9 cases come out"), "{shown}");
+    assert!(after.contains("reproduced 18 effects, and the same end"), "{shown}");
+    assert!(after.contains("9 of 9 cases come out"), "{shown}");
+}
+
+#[test]
 fn the_demo_contains_every_trick() {
     let output = ends(&["demo"], 0);
     let shown = String::from_utf8(output.stdout).expect("text");

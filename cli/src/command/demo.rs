@@ -1,4 +1,5 @@
 mod keys;
+mod mending;
 mod refunds;
 
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::options::CacheOptions;
 use crate::render::{BAD, BOLD, DIM, GOOD, styled};
 use crate::source;
 
-/// See Casemate work: tools on a real folder, hostile guests that try their tricks, an agent whose tools have rules, and a key that it never sees
+/// See Casemate work: an agent that mends a bug and survives its process, tools with rules, a key that nobody sees, and hostile guests that try their tricks
 ///
 /// At a terminal it asks one question. Needs no arguments and no network, and leaves nothing behind but compiled components in the cache.
 #[derive(Args)]
@@ -45,19 +46,12 @@ impl Demo {
         #[cfg(unix)]
         std::os::unix::fs::symlink("../secret.txt", project.join("shortcut"))?;
 
-        anstream::println!("{}", styled(BOLD, "1. A useful tool, in a sandbox that sees one folder"));
+        anstream::println!("{}", styled(BOLD, "1. An agent that mends a bug, and survives its process"));
+        let mended = mending::show(&engine, cache, place.path()).await?;
+
+        anstream::println!("\n{}", styled(BOLD, "2. A useful tool, in a sandbox that sees one folder"));
         let toolbox = source::load(&engine, "toolbox").await?;
         show_tools(&toolbox, &project).await?;
-
-        anstream::println!("\n{}", styled(BOLD, "2. Hostile guests, one sandbox each"));
-        let hostile = engine.load_bytes(casemate_guests::ADVERSARIAL).await?;
-        let grants = Grants::none().folder(Folder::new(&project, "/project", Access::ReadOnly)?)?;
-        let tricks = tricks();
-        let mut stopped = 0;
-        for trick in &tricks {
-            stopped += usize::from(show_trick(&engine, &hostile, trick, &grants).await?);
-        }
-        let nothing_kept = show_forgetting(&hostile).await;
 
         anstream::println!(
             "\n{}",
@@ -69,8 +63,18 @@ impl Demo {
 
         anstream::println!("\n{}", styled(BOLD, "4. A tool on the web, with a key that the agent never sees"));
         let kept = keys::show(&engine).await?;
+
+        anstream::println!("\n{}", styled(BOLD, "5. Hostile guests, one sandbox each"));
+        let hostile = engine.load_bytes(casemate_guests::ADVERSARIAL).await?;
+        let grants = Grants::none().folder(Folder::new(&project, "/project", Access::ReadOnly)?)?;
+        let tricks = tricks();
+        let mut stopped = 0;
+        for trick in &tricks {
+            stopped += usize::from(show_trick(&engine, &hostile, trick, &grants).await?);
+        }
+        let nothing_kept = show_forgetting(&hostile).await;
         let contained = summary(stopped + usize::from(nothing_kept), tricks.len() + 1);
-        Ok(if contained && governed && kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if mended && contained && governed && kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -180,9 +184,10 @@ fn summary(contained: usize, tried: usize) -> bool {
         "Each ran as native code inside this very process, in a sandbox of its own that was made for one call and\n\
          thrown away: no container, no virtual machine, no server. A sandbox sees the folders, variables and arguments\n\
          that you grant, and nothing else.\n\n\
-         Next: {}   what a component offers and wants\n      {}   how to call one",
+         Next: {}   an agent on this very folder\n      {}   what a component offers and wants\n      {}   how to call one",
+        styled(BOLD, "casemate run chat --help"),
         styled(BOLD, "casemate inspect toolbox"),
-        styled(BOLD, "casemate call --help   "),
+        styled(BOLD, "casemate call --help    "),
     );
     contained == tried
 }
