@@ -12,17 +12,35 @@ use casemate::storage::{RunFilter, SqliteStorage};
 use casemate::{Agent, Models, PlaygroundModel, ReplayEnd, Run, RunRequest, RunStatus, Runs, WaitingOn};
 
 use super::run;
-use super::support::{puppet, settled};
+use super::support::settled;
 use crate::support::{counting, engine, toolset};
 
 const TEXT: &str = "list\nthink about it\ncall lookup {\"order\": \"A-1\"}\ncall-all lookup {\"order\": \"A-2\"}\n\
     call nothing {}\nchat say hello\nsleep 5\nnow\nrandom\nsay and so on\nask which?\ncall lookup {\"order\": \"A-3\"}\nnow";
 
 fn agent() -> (Agent, Arc<std::sync::atomic::AtomicUsize>) {
+    agent_of(casemate_guests::PUPPET.to_vec())
+}
+
+/// Blanks the names of files of whoever built it.
+fn without_paths(component: &[u8]) -> Vec<u8> {
+    let (mut bytes, needle) = (component.to_vec(), b"/.cargo/registry/src/");
+    let found: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
+    for at in found {
+        let begin = bytes[..at].iter().rposition(|byte| *byte == b'/').unwrap_or(at);
+        let folder = at + needle.len();
+        let end = folder + bytes[folder..].iter().position(|byte| *byte == b'/').unwrap_or(0);
+        bytes[begin..end].fill(b'_');
+    }
+    bytes
+}
+
+fn agent_of(puppet: Vec<u8>) -> (Agent, Arc<std::sync::atomic::AtomicUsize>) {
     let (tool, count) = counting("lookup");
     let grants = casemate::Grants::none().tool("lookup").unwrap().model("play").unwrap();
     let models = Models::new().with("play", PlaygroundModel).unwrap();
-    let agent = engine().block_on(puppet()).tools(toolset([tool])).models(models).grants(grants);
+    let agent =
+        engine().block_on(Agent::load(engine(), puppet)).unwrap().tools(toolset([tool])).models(models).grants(grants);
     (agent, count)
 }
 
@@ -81,7 +99,7 @@ fn what_earlier_versions_wrote_is_gone_on_with() {
 fn a_journal_is_kept_where_somebody_wants_one() {
     let Some(file) = std::env::var_os("CASEMATE_KEEP_JOURNAL") else { return };
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
-    let (agent, _) = agent();
+    let (agent, _) = agent_of(without_paths(casemate_guests::PUPPET));
     run(async {
         let runs = runs(&file, agent);
         runs.start("puppet", RunRequest::new(TEXT)).await.unwrap();

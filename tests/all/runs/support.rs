@@ -21,7 +21,7 @@ pub(super) struct Place {
 
 static PUPPET: OnceCell<Agent> = OnceCell::const_new();
 
-pub(super) async fn puppet() -> Agent {
+async fn puppet() -> Agent {
     let load = || async { Agent::load(engine(), casemate_guests::PUPPET).await.unwrap() };
     PUPPET.get_or_init(load).await.clone()
 }
