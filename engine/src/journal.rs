@@ -55,8 +55,14 @@ struct Shared {
     state: Mutex<State>,
     /// There is something to keep.
     work: Notify,
-    /// Something was kept, or arrived, or the run stops.
+    /// Something was kept.
+    kept: Notify,
+    /// Something arrived, or an effect waits or does not any more.
     news: Notify,
+    /// There are answers for the storage.
+    proposals: Notify,
+    /// The run stops.
+    stop: Notify,
     /// Host calls in which the agent waits.
     blocked: AtomicUsize,
 }
@@ -205,7 +211,10 @@ impl Journal {
             mode,
             state: Mutex::new(state),
             work: Notify::new(),
+            kept: Notify::new(),
             news: Notify::new(),
+            proposals: Notify::new(),
+            stop: Notify::new(),
             blocked: AtomicUsize::new(0),
         }))
     }
@@ -356,23 +365,23 @@ impl Journal {
         self.state().unkept.withdrawn.push(approval);
     }
 
-    /// Waits until everything that is recorded by now is kept. Never answers where it cannot be: then the run stops.
+    /// Waits until everything that is recorded by now is kept. Never answers where it cannot be, and once the sandbox is
+    /// not wanted any more: what is attempted then was not recorded, and may not begin.
     pub(crate) async fn durable(&self) {
         let target = self.state().next - 1;
-        loop {
-            let news = self.0.news.notified();
-            {
-                let mut state = self.state();
-                if state.halt.is_none() {
-                    if state.durable >= target {
-                        return;
-                    }
-                    state.urgent = true;
-                }
+        let is_kept = || {
+            let mut state = self.state();
+            if state.closed || state.halt.is_some() {
+                return None;
             }
+            if state.durable >= target {
+                return Some(());
+            }
+            state.urgent = true;
             self.0.work.notify_one();
-            news.await;
-        }
+            None
+        };
+        wait::found(&self.0.kept, is_kept).await;
     }
 
     /// Stops a replay that came to the end of what is recorded.
@@ -454,19 +463,13 @@ impl Journal {
 
     fn halt_in(&self, state: &mut State, halt: Halt) {
         state.halt.get_or_insert(halt);
-        self.0.news.notify_waiters();
+        self.0.stop.notify_waiters();
         self.0.work.notify_one();
     }
 
     /// Why the run stops, once it does.
     pub(crate) async fn halted(&self) -> Halt {
-        loop {
-            let news = self.0.news.notified();
-            if let Some(halt) = self.state().halt.clone() {
-                return halt;
-            }
-            news.await;
-        }
+        wait::found(&self.0.stop, || self.state().halt.clone()).await
     }
 
     /// From now on nothing more is recorded: what is dropped with the sandbox did not come to an end.

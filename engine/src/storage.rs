@@ -329,7 +329,7 @@ pub struct Due {
 }
 
 /// What may have changed. Hints may be lost, doubled or about nothing: whoever waits for one looks now and then anyway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hint {
     /// Something about this run.
     Run(RunId),

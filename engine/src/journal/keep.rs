@@ -18,6 +18,10 @@ impl Journal {
     pub(crate) async fn keep(&self, storage: &dyn Storage, epoch: u64) {
         loop {
             self.0.work.notified().await;
+            if self.state().unkept.is_empty() {
+                // It was told of what it has kept meanwhile.
+                continue;
+            }
             if !self.is_urgent() {
                 tokio::select! {
                     () = tokio::time::sleep(LINGER) => {}
@@ -49,7 +53,7 @@ impl Journal {
             let mut state = self.state();
             (state.handed, state.durable) = (None, last);
             drop(state);
-            self.0.news.notify_waiters();
+            self.0.kept.notify_waiters();
         }
         Ok(())
     }
@@ -98,6 +102,7 @@ impl Journal {
 }
 
 impl Unkept {
+    /// Approvals come with the entries that ask for them.
     fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.state.is_none() && self.consumed_inbox.is_none() && self.withdrawn.is_empty()
     }

@@ -63,8 +63,6 @@ pub(crate) struct PastEffect {
     pub(crate) in_doubt: bool,
     /// What a person said of it.
     pub(crate) settled: Option<Settlement>,
-    /// A moment that it is about.
-    pub(crate) until: Option<SystemTime>,
     /// Its last entry.
     pub(crate) touched: (u64, SystemTime),
     pub(crate) end: Option<Happening<End>>,
@@ -170,8 +168,7 @@ impl Past {
                 // Where it begins anew, what was said of it before is about another attempt.
                 (effect.in_doubt, effect.settled) = (false, None);
             }
-            EventKind::Sleeping { until, .. } => effect.until = Some(*until),
-            EventKind::FileEdit { .. } => {}
+            EventKind::Sleeping { .. } | EventKind::FileEdit { .. } => {}
             // It is told of before it ends.
             EventKind::Fetch { .. } | EventKind::SecretUsed { .. } => effect.begun = true,
             _ => self.end_at(position, &event, &trace),
@@ -268,7 +265,6 @@ impl PastEffect {
             begun: false,
             in_doubt: false,
             settled: None,
-            until: None,
             touched,
             end: None,
         }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
+
 use super::{Exchange, Halt, Journal, Mode, Place, State, ToBeDecided, Trace};
 use crate::event::{EventKind, Settlement};
 use crate::gate::{Answer, ApprovalId, Given};
@@ -60,7 +62,7 @@ impl Journal {
             return found;
         }
         let _waiting = self.begin_waiting(wait);
-        self.found(|| look(&mut self.state())).await
+        found(&self.0.news, || look(&mut self.state())).await
     }
 
     fn begin_waiting(&self, wait: Wait) -> Waiting<'_> {
@@ -80,12 +82,12 @@ impl Journal {
     /// Hands an answer of somebody in this process to the storage, which decides whether it counts.
     pub(crate) fn propose(&self, approval: ApprovalId, answer: Answer) {
         self.state().asking.push(ToBeDecided { approval, answer });
-        self.0.news.notify_waiters();
+        self.0.proposals.notify_waiters();
     }
 
     /// Completes when there are answers for the storage.
     pub(crate) async fn has_proposals(&self) {
-        self.found(|| (!self.state().asking.is_empty()).then_some(())).await;
+        found(&self.0.proposals, || (!self.state().asking.is_empty()).then_some(())).await;
     }
 
     /// Answers that wait for the storage.
@@ -131,7 +133,7 @@ impl Journal {
         let position = place.position;
         self.wait(wait, |state| {
             let Some(input) = state.past.inputs.get(state.inputs_taken).cloned() else {
-                if self.0.mode == Mode::Replay && state.halt.is_none() {
+                if self.0.mode == Mode::Replay {
                     self.halt_in(state, Halt::UsedUp);
                 }
                 return None;
@@ -185,21 +187,10 @@ impl Journal {
     /// sandbox.
     pub(crate) async fn idle(&self, grace: Duration) -> Wait {
         loop {
-            self.found(|| self.waits_only()).await;
+            found(&self.0.news, || self.waits_only()).await;
             tokio::select! {
                 () = tokio::time::sleep(grace) => if let Some(wait) = self.waits_only() { return wait },
-                () = self.found(|| self.waits_only().is_none().then_some(())) => {}
-            }
-        }
-    }
-
-    /// Looks whenever there is news, until there is something.
-    async fn found<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
-        loop {
-            let news = self.0.news.notified();
-            match look() {
-                Some(found) => return found,
-                None => news.await,
+                () = found(&self.0.news, || self.waits_only().is_none().then_some(())) => {}
             }
         }
     }
@@ -224,6 +215,17 @@ impl Journal {
     /// A stop that a person asked for.
     pub(crate) fn fail(&self, reason: String) {
         self.halt(Halt::Failed(reason));
+    }
+}
+
+/// Looks whenever there is news, until there is something.
+pub(super) async fn found<T>(news: &Notify, mut look: impl FnMut() -> Option<T>) -> T {
+    loop {
+        let told = news.notified();
+        match look() {
+            Some(found) => return found,
+            None => told.await,
+        }
     }
 }
 

@@ -54,8 +54,8 @@ enum Leaving {
     Lost,
 }
 
-/// Executes a run that was claimed, and gives it back, whatever happens; answers whether it came on.
-pub(super) async fn execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) -> Came {
+/// Executes a run that was claimed, and gives it back, whatever happens.
+pub(super) async fn execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) {
     let (id, epoch) = (claimed.record.id, claimed.epoch);
     let executed = AssertUnwindSafe(try_execute(inner, claimed, live)).catch_unwind().await;
     let came = match executed {
@@ -72,12 +72,11 @@ pub(super) async fn execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) -
     if came == Came::Nowhere {
         inner.give_back(id, epoch).await;
     }
-    came
 }
 
 /// How an execution went.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Came {
+enum Came {
     /// The run was given back as it is to be.
     On,
     /// It was not, and would best be tried again a little later.
@@ -95,7 +94,7 @@ pub(super) enum ExecuteError {
     Entry(#[from] crate::journal::UnreadableEntry),
     #[error("its beginning cannot be read: {0}")]
     Spec(#[from] serde_json::Error),
-    #[error("it was written by a newer release, as format {format}")]
+    #[error("it was written by a newer release, as format {format}: that one, or a newer one, goes on with it")]
     Newer { format: u32 },
     #[error("its journal cannot be kept: {0}")]
     Journal(Arc<str>),
@@ -250,6 +249,8 @@ impl Owned<'_> {
         let mut paused_until = None;
         loop {
             tokio::select! {
+                // In this order what an effect waits to be kept is kept in the same turn.
+                biased;
                 ended = &mut handling => {
                     journal.took(&ended.usage);
                     return Ok(Attempted::Handled(ended.result));

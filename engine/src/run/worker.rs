@@ -1,5 +1,6 @@
 //! The work in the background: claims runs, keeps the lease, and has those that are executed look at their news.
 
+use std::collections::HashSet;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::storage::{Claimed, Hint, Hints, StorageError, WorkerId};
 /// How often is looked for work where no hint comes.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How long after a hint more of them are waited for.
+/// How long after a look hints are gathered before the next one.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// Runs that are queued by timers at once.
@@ -52,10 +53,11 @@ pub(super) async fn work(inner: Arc<Inner>) {
                 POLL
             }
         };
+        let gathered = Instant::now() + GATHER;
         tokio::select! {
             _ = stop.changed() => return,
             () = inner.work.notified() => {}
-            hint = hints.next() => inner.spread(hint, hints.as_mut()).await,
+            hint = hints.next() => inner.spread(hint, hints.as_mut(), gathered).await,
             () = tokio::time::sleep(wait) => inner.tell_all(),
         }
     }
@@ -179,16 +181,21 @@ impl Inner {
         });
     }
 
-    /// Tells those of whom the hints speak; several hints at once are taken as one.
-    async fn spread(&self, first: Hint, hints: &mut dyn Hints) {
+    /// Tells those of whom the hints speak; several hints about one run are taken as one. A run's own entries are
+    /// hinted at too, so one that is told at every hint would look into its inbox at every effect.
+    async fn spread(&self, first: Hint, hints: &mut dyn Hints, until: Instant) {
         self.tell(first);
-        let gathered = tokio::time::sleep(GATHER);
+        let gathered = tokio::time::sleep_until(until);
         tokio::pin!(gathered);
+        let mut news = HashSet::new();
         loop {
             tokio::select! {
-                () = &mut gathered => return,
-                hint = hints.next() => self.tell(hint),
+                () = &mut gathered => break,
+                hint = hints.next() => drop(news.insert(hint)),
             }
+        }
+        for hint in news {
+            self.tell(hint);
         }
     }
 
