@@ -14,7 +14,9 @@ mod entry;
 mod exchange;
 mod keep;
 mod past;
+mod place;
 mod setting;
+mod time;
 mod wait;
 
 use std::collections::HashMap;
@@ -27,7 +29,6 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::effect::Outcome;
 use crate::event::{Event, EventKind, RunUsage, Settlement};
 use crate::gate::{Answer, ApprovalId, Given};
 use crate::life::RunId;
@@ -39,7 +40,9 @@ pub use entry::UnreadableEntry;
 pub(crate) use entry::{Deed, DeedKind, Entry, Trace, read_event};
 pub(crate) use exchange::{Exchange, first_to_end};
 pub(crate) use past::{Asked, End, Happening, Past, PastEffect};
+pub(crate) use place::{Place, Recalled, recorded_outcome};
 pub(crate) use setting::{ContextFile, Setting};
+use time::VirtualTime;
 use wait::Waits;
 pub(crate) use wait::{Parks, Until, Wait};
 
@@ -150,30 +153,6 @@ pub(crate) enum Halt {
     UsedUp,
 }
 
-/// Time as the agent sees it: that of what it knows of, and a little more at each reading.
-struct VirtualTime {
-    /// The number of the last entry that it knows of.
-    horizon: u64,
-    now: SystemTime,
-}
-
-/// One of the agent's own effects, from where it is numbered to where it has an end.
-pub(crate) struct Place {
-    journal: Journal,
-    pub(crate) position: u64,
-    pub(crate) id: u64,
-}
-
-/// What is known of an effect that an agent attempts.
-pub(crate) enum Recalled {
-    /// Nothing: it is new.
-    New,
-    /// It began, and has no end.
-    Unfinished(Box<PastEffect>),
-    /// It has an end.
-    Ended(Box<Happening<End>>),
-}
-
 impl Journal {
     /// The journal of a run with that past.
     pub(crate) fn new(setting: Setting, clock: Arc<dyn Clock>, mode: Mode, past: Past, seed: [u8; 32]) -> Self {
@@ -195,7 +174,7 @@ impl Journal {
             settlements: HashMap::new(),
             inputs_taken: 0,
             asking: Vec::new(),
-            time: VirtualTime { horizon: 0, now: past.created },
+            time: VirtualTime::new(past.created),
             chance: chance::stream(seed),
             usage: past.usage,
             output: past.output.clone(),
@@ -241,63 +220,9 @@ impl Journal {
         self.0.workspace.as_ref()
     }
 
-    /// Numbers the next of the agent's own effects.
-    pub(crate) fn place(&self) -> Place {
-        let mut state = self.state();
-        state.last_position += 1;
-        let position = state.last_position;
-        let id = match state.past.effects.get(&position) {
-            Some(effect) if effect.id > 0 => effect.id,
-            _ => state.new_id(),
-        };
-        state.open.insert(id, Open { position, deed: None });
-        Place { journal: self.clone(), position, id }
-    }
-
     /// A number for an effect of a tool.
     pub(crate) fn next_id(&self) -> u64 {
         self.state().new_id()
-    }
-
-    async fn recall(&self, place: &Place, deed: Deed) -> Recalled {
-        match self.look_back(place, deed) {
-            Some(recalled) => recalled,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn look_back(&self, place: &Place, deed: Deed) -> Option<Recalled> {
-        let mut state = self.state();
-        if state.halt.is_some() {
-            return None;
-        }
-        let Some(effect) = state.past.effects.get(&place.position) else {
-            // Of a timer that something else came before, nothing is recorded.
-            if self.0.mode == Mode::Replay && deed.kind != DeedKind::Sleep {
-                self.halt_in(&mut state, Halt::UsedUp);
-                return None;
-            }
-            if let Some(open) = state.open.get_mut(&place.id) {
-                open.deed = Some(deed);
-            }
-            return Some(Recalled::New);
-        };
-        if effect.deed != deed {
-            let (recorded, attempted) = (Some(effect.deed.to_string()), Some(deed.to_string()));
-            self.halt_in(&mut state, Halt::Diverged { position: place.position, recorded, attempted });
-            return None;
-        }
-        let effect = state.past.effects.remove(&place.position)?;
-        state.ends.insert(place.position, effect.touched);
-        if let Some(end) = effect.end {
-            return Some(Recalled::Ended(Box::new(end)));
-        }
-        // Whether there is what these wait for is found out where they do.
-        if self.0.mode == Mode::Replay && !matches!(effect.deed.kind, DeedKind::Ask | DeedKind::Sleep) {
-            self.halt_in(&mut state, Halt::UsedUp);
-            return None;
-        }
-        Some(Recalled::Unfinished(Box::new(effect)))
     }
 
     /// Writes an entry of what happens in the sandbox.
@@ -392,17 +317,6 @@ impl Journal {
         }
     }
 
-    /// The last entry of one of the agent's own effects, as far as it came.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only with HTTP there are exchanges"))]
-    fn end_of(&self, position: u64) -> Option<(u64, SystemTime)> {
-        self.state().ends.get(&position).copied()
-    }
-
-    /// The number of the end of an effect that the agent did not do again yet.
-    fn past_end_of(&self, position: u64) -> Option<u64> {
-        self.state().past.effects.get(&position)?.end.as_ref().map(|end| end.sequence)
-    }
-
     /// Keeps in mind which tools the agent was told of; answers whether these are others than before.
     pub(crate) fn listed_anew(&self, tools: &Arc<Value>) -> bool {
         let mut state = self.state();
@@ -414,41 +328,6 @@ impl Journal {
     /// The tools that the agent was told of last.
     pub(crate) fn listed(&self) -> Option<Arc<Value>> {
         self.state().listed.clone()
-    }
-
-    /// The agent learns of an entry, and its time goes on to there.
-    fn observe_at(&self, sequence: u64, at: SystemTime) {
-        self.state().time.observe(sequence, at);
-    }
-
-    /// The agent learns of the end of an effect, and its time goes on to there.
-    pub(crate) fn observe(&self, place: &Place) {
-        let mut state = self.state();
-        if let Some((sequence, at)) = state.ends.remove(&place.position) {
-            state.time.observe(sequence, at);
-        }
-    }
-
-    /// The time as the agent sees it; it goes on with each reading.
-    pub(crate) fn read_clock(&self) -> SystemTime {
-        self.state().time.read()
-    }
-
-    /// The same, without a reading.
-    pub(crate) fn clock_now(&self) -> SystemTime {
-        self.state().time.now
-    }
-
-    /// When the run was created: where its agent's time begins.
-    pub(crate) fn created(&self) -> SystemTime {
-        self.state().past.created
-    }
-
-    /// How long the run is there, as the agent sees it; it goes on with each reading.
-    pub(crate) fn read_elapsed(&self) -> Duration {
-        let mut state = self.state();
-        let created = state.past.created;
-        state.time.read().duration_since(created).unwrap_or_default()
     }
 
     /// The next random bytes.
@@ -527,44 +406,6 @@ impl State {
     }
 }
 
-impl VirtualTime {
-    const READING: Duration = Duration::from_micros(1);
-
-    fn observe(&mut self, sequence: u64, at: SystemTime) {
-        if sequence > self.horizon {
-            self.horizon = sequence;
-            self.now = self.now.max(at);
-        }
-    }
-
-    fn read(&mut self) -> SystemTime {
-        self.now += Self::READING;
-        self.now
-    }
-}
-
-impl Place {
-    pub(crate) fn journal(&self) -> &Journal {
-        &self.journal
-    }
-
-    /// What is recorded of this effect. Never answers where it is another one than was recorded: then the run stops.
-    pub(crate) async fn recall(&self, deed: Deed) -> Recalled {
-        self.journal.recall(self, deed).await
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut state = self.journal.state();
-        state.open.remove(&self.id);
-        // It was attempted again, if only that.
-        state.past.effects.remove(&self.position);
-        drop(state);
-        self.journal.0.news.notify_waiters();
-    }
-}
-
 /// See [`Journal::blocked`].
 pub(crate) struct Blocked(Journal);
 
@@ -579,9 +420,4 @@ impl Drop for Blocked {
 pub(crate) fn to_micros(at: SystemTime) -> SystemTime {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
-}
-
-/// The outcome of an effect as it was recorded.
-pub(crate) fn recorded_outcome(end: &End) -> Outcome {
-    end.outcome.clone().unwrap_or(Outcome::Cancelled)
 }

@@ -1,5 +1,9 @@
 //! The execution of one run by its owner: from its claim until it is given back.
 
+mod leave;
+mod messages;
+mod outcome;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,28 +13,26 @@ use casemate_policy::Folder;
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
-use super::message::Message;
 use super::request::Spec;
-use super::summary::{Detail, RunFailure};
 use super::worker::Live;
 use super::{Agent, Inner, RunSummary};
-use crate::call::{self, CallError, ErrorKind};
+use crate::call::{self, CallError};
 use crate::component::Component;
 use crate::driver::Hold;
-use crate::event::{EventKind, Interruption, Versions};
+use crate::event::{EventKind, Versions};
 use crate::gate::{Scope, Tree};
 use crate::host::{Output, Sink};
-use crate::journal::{Halt, Journal, Mode, Past, Wait};
-use crate::life::{RunId, RunStatus};
+use crate::journal::{Halt, Journal, Mode, Past};
+use crate::life::RunId;
 use crate::limits::{LimitExceeded, LimitKind, Limits, millis};
 use crate::sandbox::{self, Plan, Work};
-use crate::storage::{Append, AppendError, Claimed, InboxMessage, RunState, StorageError};
+use crate::storage::{AppendError, Claimed, StorageError};
+use leave::{Came, Leaving};
+use messages::Order;
+pub(super) use outcome::divergence;
 
 /// How many entries or messages are read at once.
 const PAGE: usize = 1_000;
-
-/// How long a storage may take that a run is given back to.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How soon is looked again whether a paused run is still at work.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
@@ -40,19 +42,6 @@ const ATTEMPTS: u32 = 3;
 
 /// How a run's handler ended.
 type Handled = Result<Result<handler::Response, String>, CallError>;
-
-/// Why a run is given back.
-enum Leaving {
-    Finished(RunStatus, Detail),
-    Waiting(Wait),
-    Paused,
-    /// The worker stops, or the agent is not known here.
-    Unfinished,
-    /// It is tried again a little later: the host is overloaded, or the storage fails.
-    Later,
-    /// Another worker has it, or the storage is not what it was: nothing more is written.
-    Lost,
-}
 
 /// Executes a run that was claimed, and gives it back, whatever happens.
 pub(super) async fn execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) {
@@ -72,15 +61,6 @@ pub(super) async fn execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) {
     if came == Came::Nowhere {
         inner.give_back(id, epoch).await;
     }
-}
-
-/// How an execution went.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Came {
-    /// The run was given back as it is to be.
-    On,
-    /// It was not, and would best be tried again a little later.
-    Nowhere,
 }
 
 /// Why a run could not be gone on with.
@@ -187,11 +167,6 @@ pub(super) struct Owned<'a> {
     paused: bool,
     /// How long nobody had executed it.
     idle: Duration,
-}
-
-/// What a message asks of whoever executes the run.
-enum Order {
-    Cancel(String),
 }
 
 impl Owned<'_> {
@@ -338,124 +313,6 @@ impl Owned<'_> {
         Ok(Plan { component: component.clone(), scope, limits, output, hold: Some(self.hold.clone()) })
     }
 
-    /// Takes what others sent, in order.
-    async fn take_messages(&mut self) -> Result<Option<Order>, ExecuteError> {
-        let mut order = None;
-        loop {
-            let messages = self.inner.storage.inbox(self.id, self.consumed, PAGE).await?;
-            let more = messages.len() == PAGE;
-            for InboxMessage { number, text } in messages {
-                // What cannot be read is of a later version, which would have to say so before.
-                if let Ok(message) = serde_json::from_str(&text) {
-                    order = self.take(message).await?.or(order);
-                }
-                self.consumed = number;
-                self.journal.consumed(number);
-            }
-            if !more {
-                return Ok(order);
-            }
-        }
-    }
-
-    async fn take(&mut self, message: Message) -> Result<Option<Order>, ExecuteError> {
-        match message {
-            Message::Input { content } => self.journal.add_input(&content),
-            Message::Pause => self.pause(),
-            Message::Resume => self.resume(),
-            Message::Cancel { reason } => return Ok(Some(Order::Cancel(reason))),
-            Message::Decided { approval } => self.look_at(approval).await?,
-            Message::Settle { effect, settlement, by } => self.journal.settle(effect, settlement, by),
-        }
-        Ok(None)
-    }
-
-    fn pause(&mut self) {
-        if !std::mem::replace(&mut self.paused, true) {
-            self.hold.on();
-            self.journal.tell(EventKind::Paused {});
-            self.journal.set_state(self.detail().state(RunStatus::Paused));
-        }
-    }
-
-    fn resume(&mut self) {
-        if std::mem::replace(&mut self.paused, false) {
-            let duration = std::mem::take(&mut self.idle);
-            self.journal.tell(EventKind::Resumed { after: Interruption::Pause, duration, versions: None });
-            self.journal.set_state(self.detail().state(RunStatus::Running));
-            self.hold.off();
-        }
-    }
-
-    fn cancelled(&self, reason: String) -> Leaving {
-        self.journal.tell(EventKind::Cancelled { reason: reason.clone() });
-        let failure = RunFailure { kind: ErrorKind::Cancelled, message: reason };
-        Leaving::Finished(RunStatus::Cancelled, Detail { failure: Some(failure), ..self.detail() })
-    }
-
-    async fn failed(&self, error: &CallError, spec: &Spec) -> Result<Leaving, ExecuteError> {
-        self.failure(error.kind(), error.to_string(), spec).await
-    }
-
-    async fn failure(&self, kind: ErrorKind, message: String, spec: &Spec) -> Result<Leaving, ExecuteError> {
-        let retried_as = self.try_again(spec).await?;
-        Ok(self.failed_for_good(kind, message, retried_as))
-    }
-
-    fn failed_for_good(&self, kind: ErrorKind, message: String, retried_as: Option<RunId>) -> Leaving {
-        self.journal.tell(EventKind::Failed { kind, message: message.clone(), retried_as });
-        let failure = RunFailure { kind, message };
-        Leaving::Finished(RunStatus::Failed, Detail { failure: Some(failure), ..self.detail() })
-    }
-
-    /// Starts another run in the place of this one, where it may be tried again.
-    async fn try_again(&self, spec: &Spec) -> Result<Option<RunId>, ExecuteError> {
-        let Some(retries) = spec.retries.checked_sub(1) else { return Ok(None) };
-        let spec = Spec { retries, seed: super::start::seed(), forked_from: None, ..spec.clone() };
-        let key = format!("retry of {}", self.id);
-        Ok(Some(self.inner.create(RunId::new(), &spec, Some(key)).await?))
-    }
-
-    fn diverged(&self, position: u64, recorded: Option<String>, attempted: Option<String>) -> Leaving {
-        let message = divergence(position, recorded.as_deref(), attempted.as_deref());
-        self.journal.tell(EventKind::Diverged { position, recorded, attempted });
-        let failure = RunFailure { kind: ErrorKind::Internal, message };
-        Leaving::Finished(RunStatus::Diverged, Detail { failure: Some(failure), ..self.detail() })
-    }
-
-    /// What becomes of a run whose handler came to an end.
-    async fn finished(&self, handled: Handled, spec: &Spec) -> Result<Leaving, ExecuteError> {
-        if let Some((position, recorded)) = self.journal.left_over()
-            && !is_out_of_time(&handled)
-        {
-            let attempted = match &handled {
-                Ok(_) => None,
-                Err(error) => Some(error.to_string()),
-            };
-            return Ok(self.diverged(position, Some(recorded), attempted));
-        }
-        let response = match handled {
-            Ok(Ok(response)) => response,
-            Ok(Err(message)) => return self.failure(ErrorKind::ToolError, message, spec).await,
-            Err(error) => return self.failed(&error, spec).await,
-        };
-        let said = self.journal.output();
-        let output = if said.is_empty() { response.output } else { said };
-        let (files, usage) = (self.journal.files(), self.journal.usage());
-        self.journal.tell(EventKind::Complete { output: output.clone(), files, usage });
-        Ok(Leaving::Finished(RunStatus::Completed, Detail { output: Some(output), ..self.detail() }))
-    }
-
-    fn halted(&self, halt: Halt) -> Result<Leaving, ExecuteError> {
-        Ok(match halt {
-            Halt::Fenced | Halt::WentBack | Halt::UsedUp => Leaving::Lost,
-            Halt::Storage(error) => return Err(ExecuteError::Journal(error)),
-            Halt::Diverged { position, recorded, attempted } => self.diverged(position, recorded, attempted),
-            // A person said so: it is not tried again.
-            Halt::Failed(reason) => self.failed_for_good(ErrorKind::ToolError, reason, None),
-        })
-    }
-
     /// Goes through the past anew, after the host failed.
     async fn start_over(&mut self, spec: &Spec) -> Result<(), ExecuteError> {
         self.keep_all().await?;
@@ -474,102 +331,13 @@ impl Owned<'_> {
         let kept = self.journal.keep_all(self.inner.storage.as_ref(), self.epoch).await;
         kept.map_err(|halt| ExecuteError::Journal(format!("{halt:?}").into()))
     }
-
-    fn detail(&self) -> Detail {
-        Detail { usage: self.journal.usage(), ..Detail::default() }
-    }
-
-    /// Gives the run back.
-    async fn leave(&mut self, leaving: Leaving) -> Result<Came, ExecuteError> {
-        let state = match leaving {
-            Leaving::Lost | Leaving::Later => return Ok(Came::Nowhere),
-            Leaving::Unfinished if !self.paused => None,
-            Leaving::Finished(status, detail) => Some(detail.state(status)),
-            Leaving::Unfinished | Leaving::Paused => Some(self.detail().state(RunStatus::Paused)),
-            Leaving::Waiting(Wait { on, wake_at, .. }) => {
-                self.journal.tell(EventKind::Waiting { on: on.clone() });
-                let state = self.detail().state(RunStatus::Waiting);
-                Some(RunState { waiting_on: Some(on), wake_at, ..state })
-            }
-        };
-        let released = tokio::time::timeout(PATIENCE, self.release(state)).await;
-        released.unwrap_or_else(|_| Err(ExecuteError::Journal("the storage does not answer".into())))?;
-        Ok(Came::On)
-    }
-
-    async fn release(&self, state: Option<RunState>) -> Result<(), ExecuteError> {
-        self.keep_all_but_the_last().await?;
-        let mut append = self.journal.last_append(self.epoch);
-        append.state = state;
-        self.inner.storage.release(append, self.consumed).await?;
-        Ok(())
-    }
-
-    /// What was handed to the storage is there before anything else.
-    async fn keep_all_but_the_last(&self) -> Result<(), ExecuteError> {
-        if self.journal.has_handed() { self.keep_all().await } else { Ok(()) }
-    }
 }
-
-impl Inner {
-    /// Has a run queued that could not be gone on with, as long as it is still this worker's.
-    async fn give_back(&self, run: RunId, epoch: u64) {
-        let mut stop = self.stop.clone();
-        for pause in BACKOFF {
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                // It is taken over once the lease is given up.
-                _ = stop.wait_for(|stop| *stop) => return,
-            }
-            match self.try_give_back(run, epoch).await {
-                Ok(()) => return,
-                Err(error) => tracing::warn!(%run, %error, "the run cannot be given back yet"),
-            }
-        }
-    }
-
-    async fn try_give_back(&self, run: RunId, epoch: u64) -> Result<(), ExecuteError> {
-        let head = self.storage.head(run).await?;
-        let Some(head) = head.filter(|head| head.epoch == epoch) else { return Ok(()) };
-        let append = Append {
-            run,
-            epoch,
-            expected_next: head.next,
-            entries: Vec::new(),
-            state: None,
-            consumed_inbox: None,
-            approvals: Vec::new(),
-            withdrawn: Vec::new(),
-            blobs: Vec::new(),
-        };
-        match self.storage.release(append, head.inbox).await {
-            // It is another's by now.
-            Ok(_) | Err(AppendError::Fenced { .. } | AppendError::NotFound) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// After which pauses a run is given back that could not be gone on with: the storage may be failing.
-const BACKOFF: [Duration; 6] = [
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(5),
-    Duration::from_secs(30),
-    Duration::from_mins(1),
-];
 
 enum Attempted {
     Handled(Handled),
     Halted(Halt),
     Cancelled(String),
     Leave(Leaving),
-}
-
-/// Whether the time that it had was over, which says nothing of what it would have done.
-fn is_out_of_time(handled: &Handled) -> bool {
-    matches!(handled, Err(CallError::LimitExceeded(limit)) if limit.limit == LimitKind::WallTime)
 }
 
 async fn pause_over(until: Option<tokio::time::Instant>) {
@@ -592,14 +360,4 @@ pub(super) fn handle(
             handler.call_handle(&mut *store, &request).await
         })
     })
-}
-
-/// For people: what an agent did, and what it did before.
-pub(super) fn divergence(position: u64, recorded: Option<&str>, attempted: Option<&str>) -> String {
-    let came_to_its_end = "it came to its end";
-    format!(
-        "on replay effect {position} of the agent is another one: recorded is {}, and now it is {}",
-        recorded.unwrap_or(came_to_its_end),
-        attempted.unwrap_or(came_to_its_end)
-    )
 }

@@ -1,0 +1,126 @@
+//! One of the agent's own effects: its number, and what is recorded under that.
+
+use std::time::SystemTime;
+
+use super::{Deed, DeedKind, End, Halt, Happening, Journal, Mode, Open, PastEffect};
+use crate::effect::Outcome;
+
+/// One of the agent's own effects, from where it is numbered to where it has an end.
+pub(crate) struct Place {
+    journal: Journal,
+    pub(crate) position: u64,
+    pub(crate) id: u64,
+}
+
+/// What is known of an effect that an agent attempts.
+pub(crate) enum Recalled {
+    /// Nothing: it is new.
+    New,
+    /// It began, and has no end.
+    Unfinished(Box<PastEffect>),
+    /// It has an end.
+    Ended(Box<Happening<End>>),
+}
+
+impl Journal {
+    /// Numbers the next of the agent's own effects.
+    pub(crate) fn place(&self) -> Place {
+        let mut state = self.state();
+        state.last_position += 1;
+        let position = state.last_position;
+        let id = match state.past.effects.get(&position) {
+            Some(effect) if effect.id > 0 => effect.id,
+            _ => state.new_id(),
+        };
+        state.open.insert(id, Open { position, deed: None });
+        Place { journal: self.clone(), position, id }
+    }
+
+    async fn recall(&self, place: &Place, deed: Deed) -> Recalled {
+        match self.look_back(place, deed) {
+            Some(recalled) => recalled,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn look_back(&self, place: &Place, deed: Deed) -> Option<Recalled> {
+        let mut state = self.state();
+        if state.halt.is_some() {
+            return None;
+        }
+        let Some(effect) = state.past.effects.get(&place.position) else {
+            // Of a timer that something else came before, nothing is recorded.
+            if self.0.mode == Mode::Replay && deed.kind != DeedKind::Sleep {
+                self.halt_in(&mut state, Halt::UsedUp);
+                return None;
+            }
+            if let Some(open) = state.open.get_mut(&place.id) {
+                open.deed = Some(deed);
+            }
+            return Some(Recalled::New);
+        };
+        if effect.deed != deed {
+            let (recorded, attempted) = (Some(effect.deed.to_string()), Some(deed.to_string()));
+            self.halt_in(&mut state, Halt::Diverged { position: place.position, recorded, attempted });
+            return None;
+        }
+        let effect = state.past.effects.remove(&place.position)?;
+        state.ends.insert(place.position, effect.touched);
+        if let Some(end) = effect.end {
+            return Some(Recalled::Ended(Box::new(end)));
+        }
+        // Whether there is what these wait for is found out where they do.
+        if self.0.mode == Mode::Replay && !matches!(effect.deed.kind, DeedKind::Ask | DeedKind::Sleep) {
+            self.halt_in(&mut state, Halt::UsedUp);
+            return None;
+        }
+        Some(Recalled::Unfinished(Box::new(effect)))
+    }
+
+    /// The last entry of one of the agent's own effects, as far as it came.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only with HTTP there are exchanges"))]
+    pub(super) fn end_of(&self, position: u64) -> Option<(u64, SystemTime)> {
+        self.state().ends.get(&position).copied()
+    }
+
+    /// The number of the end of an effect that the agent did not do again yet.
+    pub(super) fn past_end_of(&self, position: u64) -> Option<u64> {
+        self.state().past.effects.get(&position)?.end.as_ref().map(|end| end.sequence)
+    }
+
+    /// The agent learns of the end of an effect, and its time goes on to there.
+    pub(crate) fn observe(&self, place: &Place) {
+        let mut state = self.state();
+        if let Some((sequence, at)) = state.ends.remove(&place.position) {
+            state.time.observe(sequence, at);
+        }
+    }
+}
+
+impl Place {
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// What is recorded of this effect. Never answers where it is another one than was recorded: then the run stops.
+    pub(crate) async fn recall(&self, deed: Deed) -> Recalled {
+        self.journal.recall(self, deed).await
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.journal.state();
+        state.open.remove(&self.id);
+        // It was attempted again, if only that.
+        state.past.effects.remove(&self.position);
+        state.ends.remove(&self.position);
+        drop(state);
+        self.journal.0.news.notify_waiters();
+    }
+}
+
+/// The outcome of an effect as it was recorded.
+pub(crate) fn recorded_outcome(end: &End) -> Outcome {
+    end.outcome.clone().unwrap_or(Outcome::Cancelled)
+}

@@ -1,0 +1,63 @@
+//! What others tell a run while it is executed.
+
+use super::{ExecuteError, Owned, PAGE};
+use crate::event::{EventKind, Interruption};
+use crate::life::RunStatus;
+use crate::run::message::Message;
+use crate::storage::InboxMessage;
+
+/// What a message asks of whoever executes the run.
+pub(super) enum Order {
+    Cancel(String),
+}
+
+impl Owned<'_> {
+    /// Takes what others sent, in order.
+    pub(super) async fn take_messages(&mut self) -> Result<Option<Order>, ExecuteError> {
+        let mut order = None;
+        loop {
+            let messages = self.inner.storage.inbox(self.id, self.consumed, PAGE).await?;
+            let more = messages.len() == PAGE;
+            for InboxMessage { number, text } in messages {
+                // What cannot be read is of a later version, which would have to say so before.
+                if let Ok(message) = serde_json::from_str(&text) {
+                    order = self.take(message).await?.or(order);
+                }
+                self.consumed = number;
+                self.journal.consumed(number);
+            }
+            if !more {
+                return Ok(order);
+            }
+        }
+    }
+
+    async fn take(&mut self, message: Message) -> Result<Option<Order>, ExecuteError> {
+        match message {
+            Message::Input { content } => self.journal.add_input(&content),
+            Message::Pause => self.pause(),
+            Message::Resume => self.resume(),
+            Message::Cancel { reason } => return Ok(Some(Order::Cancel(reason))),
+            Message::Decided { approval } => self.look_at(approval).await?,
+            Message::Settle { effect, settlement, by } => self.journal.settle(effect, settlement, by),
+        }
+        Ok(None)
+    }
+
+    fn pause(&mut self) {
+        if !std::mem::replace(&mut self.paused, true) {
+            self.hold.on();
+            self.journal.tell(EventKind::Paused {});
+            self.journal.set_state(self.detail().state(RunStatus::Paused));
+        }
+    }
+
+    fn resume(&mut self) {
+        if std::mem::replace(&mut self.paused, false) {
+            let duration = std::mem::take(&mut self.idle);
+            self.journal.tell(EventKind::Resumed { after: Interruption::Pause, duration, versions: None });
+            self.journal.set_state(self.detail().state(RunStatus::Running));
+            self.hold.off();
+        }
+    }
+}
