@@ -64,7 +64,8 @@ impl Story {
                 let now = versions.as_ref().map(|now| format!(", now with Casemate {}", now.casemate));
                 life(&format!("{}{}", resumed(*after, *duration), now.unwrap_or_default()))
             }
-            EventKind::Paused {} => life("paused"),
+            EventKind::Paused { reason: None } => life("paused"),
+            EventKind::Paused { reason: Some(reason) } => life(&format!("paused: {reason}")),
             EventKind::Waiting { on } => life(waits(on)),
             EventKind::Thinking { content } => Line::new("·", DIM, format!("thinks: {content}")),
             EventKind::Output { delta } => Line::new("»", Style::new(), format!("says: {delta}")),
@@ -86,6 +87,9 @@ impl Story {
             }
             EventKind::Settled { id, settlement, by } => {
                 Line::new("!", WARN, format!("{by} says that effect {id} {}", settled(settlement)))
+            }
+            EventKind::Diverged { recorded: None, attempted: None, .. } => {
+                Line::new("✗", BAD, "diverged: the storage lost what was kept of it")
             }
             EventKind::Diverged { position, recorded, attempted } => {
                 let end = "its end";
@@ -175,6 +179,7 @@ fn resumed(after: Interruption, duration: Duration) -> String {
     match after {
         Interruption::Wait => format!("goes on after it waited for {long}"),
         Interruption::Pause => "goes on after a pause".to_owned(),
+        Interruption::Handover => format!("goes on after nobody executed it for {long}"),
         Interruption::Loss => format!("goes on: its process was gone for {long}"),
         _ => format!("goes on after {long}"),
     }

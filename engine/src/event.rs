@@ -311,8 +311,12 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         versions: Option<Versions>,
     },
-    /// Somebody had a run pause.
-    Paused {},
+    /// A run pauses until somebody has it go on.
+    Paused {
+        /// Why, where nobody asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// A run waits, and its sandbox is gone until it goes on.
     Waiting {
         /// What for.
@@ -389,7 +393,8 @@ pub enum EventKind {
         /// Who said so.
         by: String,
     },
-    /// On replay the agent did something else than before. The run ends.
+    /// On replay the agent did something else than before; or, where it tells of neither, the storage lost what was
+    /// kept of the run. The run ends.
     Diverged {
         /// Which of the agent's own effects, from 1.
         position: u64,
@@ -437,7 +442,7 @@ impl EventKind {
                 self,
                 Self::Created { .. }
                     | Self::Resumed { .. }
-                    | Self::Paused {}
+                    | Self::Paused { .. }
                     | Self::Waiting { .. }
                     | Self::InDoubt { .. }
                     | Self::Settled { .. }
@@ -507,7 +512,9 @@ pub enum Interruption {
     Wait,
     /// It was paused.
     Pause,
-    /// Its worker was lost, or gave it back.
+    /// Its worker stopped, and gave it back.
+    Handover,
+    /// Its worker was lost.
     Loss,
 }
 

@@ -35,8 +35,8 @@ use crate::secret::Secrets;
 
 pub(crate) use approval::Given;
 pub use approval::{Answer, AnswerFuture, ApprovalId, ApprovalRequest, Approver, NotPending, PendingApprovals};
-pub(crate) use budget::Account;
 pub use budget::Budget;
+pub(crate) use budget::{Account, Spent};
 #[cfg(feature = "http")]
 use egress::Egress;
 #[cfg(feature = "http")]

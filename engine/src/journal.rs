@@ -17,6 +17,7 @@ mod past;
 mod place;
 mod setting;
 mod time;
+mod told;
 mod wait;
 
 use std::collections::HashMap;
@@ -30,9 +31,9 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::event::{Event, EventKind, RunUsage, Settlement};
-use crate::gate::{Answer, ApprovalId, Given};
+use crate::gate::{Answer, ApprovalId, Given, Spent};
 use crate::life::RunId;
-use crate::limits::{Usage, millis};
+use crate::limits::{LimitExceeded, LimitKind, Usage, millis};
 use crate::storage::{Append, NewApproval, RunState};
 use crate::workspace::Workspace;
 
@@ -43,6 +44,7 @@ pub(crate) use past::{Asked, End, Happening, Past, PastEffect};
 pub(crate) use place::{Place, Recalled, recorded_outcome};
 pub(crate) use setting::{ContextFile, Setting};
 use time::VirtualTime;
+use told::Told;
 use wait::Waits;
 pub(crate) use wait::{Parks, Until, Wait};
 
@@ -105,9 +107,7 @@ struct State {
     asking: Vec<ToBeDecided>,
     time: VirtualTime,
     chance: ChaCha20Rng,
-    usage: RunUsage,
-    output: String,
-    files: Vec<String>,
+    told: Told,
     /// The tools that the agent was told of last.
     listed: Option<Arc<Value>>,
     closed: bool,
@@ -149,6 +149,8 @@ pub(crate) enum Halt {
     Diverged { position: u64, recorded: Option<String>, attempted: Option<String> },
     /// A person said that it fails.
     Failed(String),
+    /// It may have no more events.
+    Limit(LimitExceeded),
     /// A replay came to the end of what is recorded.
     UsedUp,
 }
@@ -176,9 +178,7 @@ impl Journal {
             asking: Vec::new(),
             time: VirtualTime::new(past.created),
             chance: chance::stream(seed),
-            usage: past.usage,
-            output: past.output.clone(),
-            files: past.files.clone(),
+            told: past.told.clone(),
             closed: false,
             halt: None,
             past,
@@ -222,7 +222,19 @@ impl Journal {
 
     /// A number for an effect of a tool.
     pub(crate) fn next_id(&self) -> u64 {
-        self.state().new_id()
+        let mut state = self.state();
+        self.check_room(&mut state);
+        state.new_id()
+    }
+
+    /// Whether something more may begin; else the run stops.
+    fn check_room(&self, state: &mut State) -> bool {
+        let max = self.0.setting.events;
+        let has_room = state.next <= max;
+        if !has_room {
+            self.halt_in(state, Halt::Limit(LimitExceeded::new(LimitKind::Events, state.next, max)));
+        }
+        has_room
     }
 
     /// Writes an entry of what happens in the sandbox.
@@ -255,12 +267,7 @@ impl Journal {
             // The last entry of an effect is its end.
             state.ends.insert(position, (sequence, state.at));
         }
-        past::count(&mut state.usage, &kind);
-        match &kind {
-            EventKind::Output { delta } => state.output.push_str(delta),
-            EventKind::FileEdit { path, .. } if !state.files.contains(path) => state.files.push(path.clone()),
-            _ => {}
-        }
+        state.told.add(&kind);
         let event = Event { sequence, kind, at: state.at };
         state.unkept.entries.push(Entry { event, trace });
         self.0.work.notify_one();
@@ -359,13 +366,14 @@ impl Journal {
     /// Counts what a sandbox took.
     pub(crate) fn took(&self, usage: &Usage) {
         let mut state = self.state();
-        state.usage.fuel = usage.fuel.unwrap_or_default();
+        state.told.usage.fuel = usage.fuel.unwrap_or_default();
     }
 
     /// Counts time in which the run did not wait.
     pub(crate) fn was_active(&self, time: Duration) {
         let mut state = self.state();
-        state.usage.active_ms = state.usage.active_ms.saturating_add(millis(time));
+        let active_ms = &mut state.told.usage.active_ms;
+        *active_ms = active_ms.saturating_add(millis(time));
     }
 
     /// What the agent did and did not do again, where it came to its end.
@@ -379,16 +387,26 @@ impl Journal {
         self.state().last_position
     }
 
+    /// What was spent of the run's budget before it was gone on with.
+    pub(crate) fn spent(&self) -> Spent {
+        self.state().past.spent.clone()
+    }
+
     pub(crate) fn usage(&self) -> RunUsage {
-        self.state().usage
+        self.state().told.usage
     }
 
     pub(crate) fn output(&self) -> String {
-        self.state().output.clone()
+        self.state().told.output.clone()
     }
 
     pub(crate) fn files(&self) -> Vec<String> {
-        self.state().files.clone()
+        self.state().told.files.clone()
+    }
+
+    /// Whether a person, or nobody in time, said no to something.
+    pub(crate) fn was_rejected(&self) -> bool {
+        self.state().told.was_rejected
     }
 
     /// While it lives, the agent waits for the world.

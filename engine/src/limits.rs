@@ -44,6 +44,8 @@ pub enum LimitKind {
     Random,
     /// Handles held at once: open files, streams, timers.
     Resources,
+    /// Events of a run.
+    Events,
     /// Calls of tools in a whole tree of calls, of one tool or of all.
     Calls,
     /// Bytes of input to tools, as JSON, in a whole tree of calls.
@@ -85,6 +87,7 @@ impl fmt::Display for LimitKind {
             Self::HostCallBytes => "host-call-bytes",
             Self::Random => "random",
             Self::Resources => "resources",
+            Self::Events => "events",
             Self::Calls => "calls",
             Self::BytesIn => "bytes-in",
             Self::BytesOut => "bytes-out",
@@ -126,6 +129,7 @@ impl LimitExceeded {
             LimitKind::WallTime => "milliseconds",
             LimitKind::Instances => "core instances",
             LimitKind::Resources => "handles",
+            LimitKind::Events => "events",
             LimitKind::Calls | LimitKind::FanOut => "calls",
             LimitKind::Questions => "questions",
             LimitKind::Depth => "levels",
@@ -164,6 +168,7 @@ pub struct Limits {
     pub(crate) host_call_bytes: usize,
     pub(crate) random: u64,
     pub(crate) resources: usize,
+    pub(crate) events: u64,
     pub(crate) cpus: Option<f64>,
     #[cfg(feature = "http")]
     pub(crate) http: HttpLimits,
@@ -262,6 +267,7 @@ impl Default for Limits {
             host_call_bytes: 128 << 20,
             random: 64 << 10,
             resources: 256,
+            events: 50_000,
             cpus: None,
             #[cfg(feature = "http")]
             http: HttpLimits::default(),
@@ -355,6 +361,13 @@ impl LimitsBuilder {
     /// Handles held at once, from 16 to 1,000,000; default 256, since open files count and a process has few.
     pub fn resources(mut self, count: u64) -> Result<Self, InvalidLimit> {
         self.limits.resources = size(within("resources", count, 16, 1_000_000)?);
+        Ok(self)
+    }
+
+    /// Events of a run, after which its agent begins nothing more, from 100 to 10,000,000; default 50,000. Whoever goes
+    /// on with a run reads them all. Outside of runs it means nothing.
+    pub fn events(mut self, count: u64) -> Result<Self, InvalidLimit> {
+        self.limits.events = within("events", count, 100, 10_000_000)?;
         Ok(self)
     }
 

@@ -159,15 +159,19 @@ impl Runs {
         Ok(Page { items: items.into_iter().map(RunSummary::of).collect(), next })
     }
 
-    /// Removes finished runs, at most `limit`, with all that is kept of them, and answers how many: their journals, what
-    /// of their blobs nobody else needs any more, once it is an hour old, and the workspaces of
-    /// their own in which nothing changed for an hour.
+    /// Removes finished runs, at most `limit`, with all that is kept of them, and answers how many: their journals, the
+    /// workspaces of their own, and what of their blobs nobody else needs any more, once it is an hour old.
     pub async fn prune(&self, prune: Prune, limit: usize) -> Result<usize, StorageError> {
         const GRACE: Duration = Duration::from_hours(1);
-        let removed = self.inner.storage.prune(prune, limit).await?;
-        self.inner.storage.prune_blobs(GRACE, limit).await?;
-        if let Some(workspaces) = &self.inner.workspaces {
-            prune::remove_left_over(workspaces, self.inner.storage.as_ref()).await?;
+        let storage = self.inner.storage.as_ref();
+        let workspaces = match &self.inner.workspaces {
+            Some(folder) => Some(prune::Workspaces::before(folder, storage).await?),
+            None => None,
+        };
+        let removed = storage.prune(prune, limit).await?;
+        storage.prune_blobs(GRACE, limit).await?;
+        if let Some(workspaces) = workspaces {
+            workspaces.remove_left_over().await?;
         }
         Ok(removed)
     }

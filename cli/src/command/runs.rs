@@ -295,7 +295,7 @@ async fn pause(store: &Store, run: &Run, output: Output) -> anyhow::Result<ExitC
     run.execute();
     while let Some(event) = events.next().await {
         match event?.kind {
-            EventKind::Paused {} => return told(store, run, "paused", output),
+            EventKind::Paused { .. } => return told(store, run, "paused", output),
             kind if kind.is_last() => break,
             _ => {}
         }

@@ -54,7 +54,7 @@ impl Scope {
             numbered.effect.edit(input).map_err(|denial| Outcome::Denied(denial.into()))?;
         }
         let permit = match past {
-            Some(past) if past.begun => self.begin_again(numbered, &past).await?,
+            Some(past) if past.begun => self.begin_again(numbered, past).await?,
             Some(past) => self.admit_as(numbered, Answered::of(&past), past.asked).await?,
             None => self.admit(numbered).await?,
         };
@@ -76,20 +76,33 @@ impl Scope {
     async fn admit_as<E: Effect>(
         &self,
         mut numbered: Numbered<E>,
-        mut answered: Answered,
-        mut asked: Option<Asked>,
+        answered: Answered,
+        asked: Option<Asked>,
     ) -> Result<Permit<E>, Outcome> {
         self.within(&numbered, |effect, account| effect.spend_attempt(account, self.inner.depth))?;
-        let question = self.check_grant(&numbered)?;
-        let ruling = loop {
-            let ruling = self.rule(&numbered)?;
-            self.within(&numbered, E::check)?;
+        let ruling = self.decide(&mut numbered, answered, asked, E::check).await?;
+        self.within(&numbered, E::spend)?;
+        Ok(self.begin(numbered, ruling))
+    }
+
+    /// Whether it is granted, allowed, and said yes to by a person where one is to be asked; `has_room` is looked at
+    /// before anybody is.
+    async fn decide<E: Effect>(
+        &self,
+        numbered: &mut Numbered<E>,
+        mut answered: Answered,
+        mut asked: Option<Asked>,
+        has_room: impl Fn(&E, &Account) -> Result<(), LimitExceeded>,
+    ) -> Result<Ruling, Outcome> {
+        let question = self.check_grant(numbered)?;
+        loop {
+            let ruling = self.rule(numbered)?;
+            self.within(numbered, &has_room)?;
             let questions: Vec<_> = question.iter().chain(&ruling.question).cloned().collect();
             let open = answered.open(ruling.version.clone(), questions);
             if open.is_empty() {
-                break ruling;
+                return Ok(ruling);
             }
-            self.within(&numbered, |_, account| account.spend_question())?;
             // Asked before, and to be answered still: unless something else is to be asked now.
             let same = |asked: &Asked| asked.questions == open && asked.policy == ruling.version;
             let asked = match asked.take() {
@@ -99,14 +112,15 @@ impl Scope {
                 }
                 asked => asked,
             };
-            if self.ask(&mut numbered, &open, &ruling, asked).await? {
+            if asked.is_none() {
+                self.within(numbered, |_, account| account.spend_question())?;
+            }
+            if self.ask(numbered, &open, &ruling, asked).await? {
                 answered.edited = true;
             } else {
                 answered.questions.extend(open);
             }
-        };
-        self.within(&numbered, E::spend)?;
-        Ok(self.begin(numbered, ruling))
+        }
     }
 
     /// Nobody needs to answer it any more.
@@ -120,7 +134,8 @@ impl Scope {
     fn begin<E: Effect>(&self, numbered: Numbered<E>, ruling: Ruling) -> Permit<E> {
         let record = self.record_of(&numbered);
         let Numbered { id, effect } = numbered;
-        self.tree().publish(|| {
+        let trace = Trace { once: !effect.repeats(), ..Trace::default() };
+        self.tree().publish_with(trace, || {
             effect.begun(Admitted {
                 id,
                 principal: self.principal().id().to_owned(),
@@ -132,20 +147,43 @@ impl Scope {
         Permit::new(effect, self.clone(), record)
     }
 
-    /// An effect that began before, and of which no end is recorded: what can be repeated is. Of all else only a person
-    /// can say what became of it.
-    async fn begin_again<E: Effect>(&self, numbered: Numbered<E>, past: &PastEffect) -> Result<Permit<E>, Outcome> {
+    /// An effect that began before, and of which no end is recorded. It counts against the budget already; whether it may
+    /// happen now is decided anew.
+    async fn begin_again<E: Effect>(
+        &self,
+        mut numbered: Numbered<E>,
+        past: Box<PastEffect>,
+    ) -> Result<Permit<E>, Outcome> {
+        let past = self.cleared(&numbered, past).await?;
+        let ruling = self.decide(&mut numbered, Answered::of(&past), None, |_, _| Ok(())).await?;
+        if past.settled.is_some() {
+            return Ok(self.begin(numbered, ruling));
+        }
         let record = self.record_of(&numbered);
-        // What was in doubt once is not made sure by what its tool says of itself later.
-        if numbered.effect.repeats() && !past.in_doubt {
-            return Ok(Permit::new(numbered.effect, self.clone(), record));
+        Ok(Permit::new(numbered.effect, self.clone(), record))
+    }
+
+    /// What began before may be begun again: what can be repeated may, and of all else a person says that it did not
+    /// happen. Where it did, what came of it is the outcome.
+    pub(super) async fn cleared<E: Effect>(
+        &self,
+        numbered: &Numbered<E>,
+        mut past: Box<PastEffect>,
+    ) -> Result<Box<PastEffect>, Outcome> {
+        // What was begun as something that happens once is not made sure by what its tool says of itself later.
+        if !past.begun || numbered.effect.repeats() && !past.once && !past.in_doubt {
+            return Ok(past);
         }
-        let settlement = self.settled(numbered.id, &numbered.effect.subject(), past).await;
-        if let Settlement::Happened { result } = settlement {
-            return Err(record.settle(Outcome::Result(result)));
+        // Dropped with this future, it records that whoever asked is gone.
+        let record = self.record_of(numbered);
+        match self.settled(numbered.id, &numbered.effect.subject(), &past).await {
+            Settlement::Happened { result } => Err(record.settle(Outcome::Result(result))),
+            settlement => {
+                record.close();
+                past.settled = Some(settlement);
+                Ok(past)
+            }
         }
-        record.close();
-        Ok(self.begin(numbered, Ruling::default()))
     }
 
     /// What a person says of an effect of which nobody knows whether it happened. Where the run is to fail, it stops here.

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use casemate_host_bindings::TokenUsage;
-use serde_json::Value;
 
-use crate::effect::Outcome;
+use crate::event::{EventKind, Subject};
 use crate::json::text_len;
 use crate::limits::{LimitExceeded, LimitKind};
 
@@ -137,6 +136,20 @@ impl Budget {
     }
 }
 
+/// What a run spent of its budget before, by what is recorded of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spent {
+    calls: u64,
+    calls_of: BTreeMap<String, u64>,
+    bytes_in: u64,
+    bytes_out: u64,
+    questions: u64,
+    #[cfg(feature = "http")]
+    requests: u64,
+    chats: u64,
+    tokens: TokenUsage,
+}
+
 /// A budget, and what was spent of it.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
@@ -158,6 +171,23 @@ impl Account {
     pub(crate) fn new(budget: Budget) -> Self {
         let calls_of = budget.calls_of.keys().map(|tool| (tool.clone(), AtomicU64::new(0))).collect();
         Self { budget, calls_of, ..Self::default() }
+    }
+
+    /// One of which that much was spent before.
+    pub(crate) fn having_spent(budget: Budget, spent: &Spent) -> Self {
+        let account = Self::new(budget);
+        add(&account.calls, spent.calls);
+        for (tool, counter) in &account.calls_of {
+            add(counter, spent.calls_of.get(tool).copied().unwrap_or_default());
+        }
+        add(&account.bytes_in, spent.bytes_in);
+        add(&account.bytes_out, spent.bytes_out);
+        add(&account.questions, spent.questions);
+        #[cfg(feature = "http")]
+        add(&account.requests, spent.requests);
+        add(&account.chats, spent.chats);
+        account.spend_tokens(&spent.tokens);
+        account
     }
 
     pub(crate) fn budget(&self) -> &Budget {
@@ -228,31 +258,40 @@ impl Account {
         take(LimitKind::BytesOut, &self.bytes_out, bytes, self.budget.bytes_out)
     }
 
-    /// Counts a call that was made before and is not made again, as far as it was spent then.
-    pub(crate) fn repeat_call(&self, tool: &str, input: &Value, outcome: &Outcome) {
-        add(&self.bytes_in, text_len(input));
-        if let Outcome::Denied(_) | Outcome::NotFound(_) = outcome {
-            return;
-        }
-        add(&self.calls, 1);
-        if let Some(counter) = self.calls_of.get(tool) {
-            add(counter, 1);
-        }
-        if let Outcome::Result(value) = outcome {
-            add(&self.bytes_out, text_len(value));
-        }
-    }
-
-    /// Counts a chat that was had before and is not had again.
-    pub(crate) fn repeat_chat(&self, usage: &TokenUsage) {
-        add(&self.chats, 1);
-        self.spend_tokens(usage);
-    }
-
     /// Whether a call from that depth, the outermost being 0, is not too deep.
     pub(crate) fn check_depth(&self, depth: u32) -> Result<(), LimitExceeded> {
         let (used, max) = (u64::from(depth) + 1, u64::from(self.budget.depth));
         if used > max { Err(LimitExceeded::new(LimitKind::Depth, used, max)) } else { Ok(()) }
+    }
+}
+
+impl Spent {
+    /// Counts what an entry says. Arguments count as they are shown.
+    pub(crate) fn count(&mut self, kind: &EventKind) {
+        match kind {
+            EventKind::ToolCall { tool, input, .. } => {
+                self.calls += 1;
+                *self.calls_of.entry(tool.clone()).or_default() += 1;
+                self.bytes_in = self.bytes_in.saturating_add(text_len(input));
+            }
+            EventKind::ToolResult { output, .. } => {
+                self.bytes_out = self.bytes_out.saturating_add(text_len(output));
+            }
+            EventKind::Denied { subject: Subject::Tool(_), input, .. } => {
+                self.bytes_in = self.bytes_in.saturating_add(text_len(input));
+            }
+            EventKind::ApprovalRequired { .. } => self.questions += 1,
+            #[cfg(feature = "http")]
+            EventKind::Fetch { .. } | EventKind::Denied { subject: Subject::Host(_), .. } => self.requests += 1,
+            EventKind::Chat { .. } => self.chats += 1,
+            EventKind::ChatResult { usage, .. } => {
+                let tokens = &mut self.tokens;
+                tokens.input_tokens = tokens.input_tokens.saturating_add(usage.input_tokens);
+                tokens.output_tokens = tokens.output_tokens.saturating_add(usage.output_tokens);
+                tokens.cost = Some(tokens.cost.unwrap_or_default().saturating_add(usage.cost.unwrap_or_default()));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -319,6 +358,28 @@ mod tests {
         assert_eq!(account.check_chat(), Err(LimitExceeded::new(LimitKind::Chats, 2, 1)));
         account.spend_tokens(&took(1, Some(10_000_000)));
         assert_eq!(account.spend_chat(), Err(LimitExceeded::new(LimitKind::Cost, 10_000_000, 10_000_000)));
+    }
+
+    #[test]
+    fn what_is_recorded_is_spent() {
+        let event = |value| serde_json::from_value::<EventKind>(value).unwrap();
+        let call = serde_json::json!({"type": "tool_call", "data": {
+            "id": 1, "tool": "refund", "source": "closure", "input": {"a": 1}, "principal": "", "depth": 2,
+            "policy": null, "rules": [],
+        }});
+        let result = serde_json::json!({"type": "tool_result", "data": {
+            "id": 1, "tool": "refund", "output": "done", "duration_us": 1,
+        }});
+        let mut spent = Spent::default();
+        for value in [call, result] {
+            spent.count(&event(value));
+        }
+        let budget = Budget::default().calls_of("refund", 1).bytes_in(7).bytes_out(6);
+        let account = Account::having_spent(budget, &spent);
+        assert_eq!(account.calls(), 1);
+        assert_eq!(account.check_call("refund"), Err(LimitExceeded::new(LimitKind::Calls, 2, 1)));
+        assert_eq!(account.spend_input(1), Err(LimitExceeded::new(LimitKind::BytesIn, 8, 7)));
+        assert_eq!(account.spend_result(1), Err(LimitExceeded::new(LimitKind::BytesOut, 7, 6)));
     }
 
     #[test]

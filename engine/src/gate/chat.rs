@@ -42,13 +42,12 @@ impl Scope {
         }
     }
 
-    /// What a chat answered before; what it took counts again.
+    /// What a chat answered before.
     fn repeat_chat(&self, request: &ChatRequest, end: &End) -> Result<ChatResponse, Outcome> {
         let EventKind::ChatResult { answered_by, message, stop_reason, usage, .. } = &end.kind else {
             return Err(recorded_outcome(end));
         };
         self.tree().conversation().go_on(&request.messages);
-        self.account().repeat_chat(usage);
         Ok(ChatResponse {
             message: message.clone(),
             stop_reason: *stop_reason,

@@ -133,7 +133,13 @@ impl Scope {
     ) -> Result<Response<Watched>, Unanswered> {
         let Outgoing { line, mut query, mut headers, body, secrets, request_bytes, pace } = outgoing;
         let fetch = Numbered { id, effect: Fetch::new(line, query.as_deref()) };
-        self.within(&fetch, |_, account| account.spend_request()).map_err(Unanswered::Stopped)?;
+        let past = match past {
+            Some(past) => Some(self.cleared(&fetch, past).await.map_err(Unanswered::Stopped)?),
+            None => None,
+        };
+        if !past.as_ref().is_some_and(|past| past.begun) {
+            self.within(&fetch, |_, account| account.spend_request()).map_err(Unanswered::Stopped)?;
+        }
         // A name that may not be reached is not looked up either: that alone could tell somebody something.
         self.check_grant(&fetch).map_err(Unanswered::Stopped)?;
         self.check_supposed(&fetch).map_err(Unanswered::Stopped)?;

@@ -108,8 +108,14 @@ impl Tree {
     }
 
     pub(super) fn account(&self) -> &Account {
-        let open = || Box::new(Account::new(self.budget.as_deref().cloned().unwrap_or_default()));
-        self.account.get_or_init(open)
+        self.account.get_or_init(|| {
+            let budget = self.budget.as_deref().cloned().unwrap_or_default();
+            let account = match &self.journal {
+                Some(journal) => Account::having_spent(budget, &journal.spent()),
+                None => Account::new(budget),
+            };
+            Box::new(account)
+        })
     }
 
     pub(super) fn gate(&self) -> &Gate {
@@ -257,11 +263,7 @@ impl Scope {
         async move {
             let past = match ticket.look_back(kind, &asked, || ArgumentsHash::of(&input)).await {
                 LookedBack::Goes(past) => past,
-                LookedBack::Ended(end) => {
-                    let outcome = recorded_outcome(&end);
-                    scope.account().repeat_call(found.as_ref().map_or(asked.as_str(), Tool::name), &input, &outcome);
-                    return ticket.told(outcome).await;
-                }
+                LookedBack::Ended(end) => return ticket.told(recorded_outcome(&end)).await,
             };
             let id = ticket.id();
             let outcome = match found {

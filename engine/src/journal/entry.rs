@@ -28,6 +28,9 @@ pub(crate) struct Trace {
     /// What it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deed: Option<Deed>,
+    /// Whether what begins here may happen once only, by what was known of it then.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) once: bool,
     /// What the agent was told at its end, where the event does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) told: Option<Outcome>,
@@ -66,6 +69,11 @@ pub(crate) enum DeedKind {
     Output,
     Sleep,
     Exchange,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Trace {

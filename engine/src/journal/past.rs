@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::entry::{Deed, DeedKind, Entry, Trace, outcome};
+use super::told::Told;
 use crate::effect::Outcome;
-use crate::event::{Event, EventKind, Interruption, RunUsage, Settlement, Versions};
-use crate::gate::ApprovalId;
+use crate::event::{Event, EventKind, Interruption, Settlement, Versions};
+use crate::gate::{ApprovalId, Spent};
 
 /// Everything that was recorded before the run went on.
 #[derive(Debug)]
@@ -24,12 +25,11 @@ pub(crate) struct Past {
     pub(super) at: SystemTime,
     /// The highest id of an effect.
     pub(super) id: u64,
-    pub(super) usage: RunUsage,
-    pub(super) output: String,
+    pub(super) told: Told,
+    /// What is spent of its budget.
+    pub(super) spent: Spent,
     /// How the run ended, if it did.
     last: Option<EventKind>,
-    /// The files that it changed.
-    pub(super) files: Vec<String>,
     /// When it was created.
     pub(super) created: SystemTime,
     /// What executed it last.
@@ -38,6 +38,8 @@ pub(crate) struct Past {
     pub(crate) interrupted: Interruption,
     /// Whether somebody had it pause, and nobody had it go on.
     pub(crate) paused: bool,
+    /// How often its process was lost since it got any further.
+    pub(crate) losses: u32,
 }
 
 /// Something with the number and the moment of its entry.
@@ -59,6 +61,8 @@ pub(crate) struct PastEffect {
     pub(crate) answered: Vec<PastAnswer>,
     /// Whether its intent is recorded.
     pub(crate) begun: bool,
+    /// Whether it began as something that may happen once only.
+    pub(crate) once: bool,
     /// Whether it is recorded as in doubt.
     pub(crate) in_doubt: bool,
     /// What a person said of it.
@@ -104,14 +108,14 @@ impl Default for Past {
             sequence: 0,
             at: SystemTime::UNIX_EPOCH,
             id: 0,
-            usage: RunUsage::default(),
-            output: String::new(),
+            told: Told::default(),
+            spent: Spent::default(),
             last: None,
-            files: Vec::new(),
             created: SystemTime::UNIX_EPOCH,
             versions: None,
-            interrupted: Interruption::Loss,
+            interrupted: Interruption::Handover,
             paused: false,
+            losses: 0,
         }
     }
 }
@@ -164,13 +168,13 @@ impl Past {
             EventKind::InDoubt { .. } => effect.in_doubt = true,
             EventKind::Settled { settlement, .. } => effect.settled = Some(settlement.clone()),
             EventKind::ToolCall { .. } | EventKind::Chat { .. } | EventKind::InputRequired { .. } => {
-                effect.begun = true;
+                (effect.begun, effect.once) = (true, trace.once);
                 // Where it begins anew, what was said of it before is about another attempt.
                 (effect.in_doubt, effect.settled) = (false, None);
             }
-            EventKind::Sleeping { .. } | EventKind::FileEdit { .. } => {}
+            EventKind::Sleeping { .. } | EventKind::FileEdit { .. } | EventKind::SecretUsed { .. } => {}
             // It is told of before it ends.
-            EventKind::Fetch { .. } | EventKind::SecretUsed { .. } => effect.begun = true,
+            EventKind::Fetch { .. } => (effect.begun, effect.once) = (true, trace.once),
             _ => self.end_at(position, &event, &trace),
         }
     }
@@ -185,31 +189,34 @@ impl Past {
 
     /// What an entry adds to what can be told of the whole run.
     fn tell(&mut self, kind: &EventKind) {
-        count(&mut self.usage, kind);
+        self.told.add(kind);
+        self.spent.count(kind);
+        self.losses = match kind {
+            EventKind::Resumed { after: Interruption::Loss, .. } => self.losses + 1,
+            _ => 0,
+        };
         match kind {
             EventKind::Created { versions, .. } => {
                 self.created = self.at;
                 self.versions = Some(versions.clone());
             }
             EventKind::Resumed { versions, .. } => {
-                (self.interrupted, self.paused) = (Interruption::Loss, false);
+                (self.interrupted, self.paused) = (Interruption::Handover, false);
                 self.versions = versions.clone().or(self.versions.take());
             }
-            EventKind::Paused {} => (self.interrupted, self.paused) = (Interruption::Pause, true),
+            EventKind::Paused { .. } => (self.interrupted, self.paused) = (Interruption::Pause, true),
             EventKind::Waiting { .. } => self.interrupted = Interruption::Wait,
             kind if kind.is_last() => self.last = Some(kind.clone()),
-            EventKind::Output { delta } => self.output.push_str(delta),
             EventKind::Input { content } => {
                 self.inputs.push(Happening { sequence: self.sequence, at: self.at, what: content.as_str().into() });
             }
-            EventKind::FileEdit { path, .. } if !self.files.contains(path) => self.files.push(path.clone()),
             _ => {}
         }
     }
 
     /// How long it had not waited, in milliseconds: no entry says so.
     pub(crate) fn was_active(&mut self, milliseconds: u64) {
-        self.usage.active_ms = milliseconds;
+        self.told.usage.active_ms = milliseconds;
     }
 
     /// Whether an effect of that id began and has no end.
@@ -263,24 +270,11 @@ impl PastEffect {
             asked: None,
             answered: Vec::new(),
             begun: false,
+            once: false,
             in_doubt: false,
             settled: None,
             touched,
             end: None,
         }
-    }
-}
-
-/// Adds what an entry says of use.
-pub(super) fn count(usage: &mut RunUsage, kind: &EventKind) {
-    match kind {
-        EventKind::ToolCall { .. } => usage.calls += 1,
-        EventKind::ChatResult { usage: took, .. } => {
-            usage.turns += 1;
-            usage.input_tokens = usage.input_tokens.saturating_add(took.input_tokens);
-            usage.output_tokens = usage.output_tokens.saturating_add(took.output_tokens);
-            usage.cost = usage.cost.saturating_add(took.cost.unwrap_or_default());
-        }
-        _ => {}
     }
 }

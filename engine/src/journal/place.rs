@@ -54,6 +54,9 @@ impl Journal {
                 self.halt_in(&mut state, Halt::UsedUp);
                 return None;
             }
+            if !self.check_room(&mut state) {
+                return None;
+            }
             if let Some(open) = state.open.get_mut(&place.id) {
                 open.deed = Some(deed);
             }

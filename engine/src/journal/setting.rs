@@ -21,6 +21,8 @@ pub(crate) struct Setting {
     pub(crate) cost: Option<u64>,
     /// The folder of the host that its tools see as its workspace.
     pub(crate) workspace: Option<PathBuf>,
+    /// How many events it may have.
+    pub(crate) events: u64,
     /// Its environment variables.
     pub(crate) variables: Vec<(String, String)>,
 }

@@ -16,14 +16,14 @@ use tokio::sync::oneshot;
 use super::request::Spec;
 use super::worker::Live;
 use super::{Agent, Inner, RunSummary};
-use crate::call::{self, CallError};
+use crate::call::{self, CallError, ErrorKind};
 use crate::component::Component;
 use crate::driver::Hold;
-use crate::event::{EventKind, Versions};
+use crate::event::{EventKind, Interruption, Versions};
 use crate::gate::{Scope, Tree};
 use crate::host::{Output, Sink};
 use crate::journal::{Halt, Journal, Mode, Past};
-use crate::life::RunId;
+use crate::life::{RunId, RunStatus};
 use crate::limits::{LimitExceeded, LimitKind, Limits, millis};
 use crate::sandbox::{self, Plan, Work};
 use crate::storage::{AppendError, Claimed, StorageError};
@@ -40,15 +40,20 @@ const LEAST_PAUSE: Duration = Duration::from_millis(50);
 /// How often a host that fails is tried again.
 const ATTEMPTS: u32 = 3;
 
+/// How often in a row the process of a run may be lost before it gets any further. Whatever it does may be what kills
+/// the processes, with all others that they execute.
+const LOSSES: u32 = 10;
+
 /// How a run's handler ended.
 type Handled = Result<Result<handler::Response, String>, CallError>;
 
 /// Executes a run that was claimed, and gives it back, whatever happens.
 pub(super) async fn execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) {
-    let (id, epoch) = (claimed.record.id, claimed.epoch);
+    let (id, epoch, detail) = (claimed.record.id, claimed.epoch, claimed.record.state.detail.clone());
     let executed = AssertUnwindSafe(try_execute(inner, claimed, live)).catch_unwind().await;
     let came = match executed {
         Ok(Ok(came)) => came,
+        Ok(Err(error)) if let Some(end) = error.end() => inner.end_as(id, epoch, end, &detail).await,
         Ok(Err(error)) => {
             tracing::error!(run = %id, %error, "the run cannot be executed now: it is tried again");
             Came::Nowhere
@@ -78,6 +83,23 @@ pub(super) enum ExecuteError {
     Newer { format: u32 },
     #[error("its journal cannot be kept: {0}")]
     Journal(Arc<str>),
+    #[error("the storage lost entries that it had acknowledged")]
+    WentBack,
+}
+
+impl ExecuteError {
+    /// How a run ends with which nobody could ever go on.
+    fn end(&self) -> Option<EventKind> {
+        match self {
+            Self::Entry(_) | Self::Spec(_) => {
+                Some(EventKind::Failed { kind: ErrorKind::Internal, message: self.to_string(), retried_as: None })
+            }
+            Self::WentBack | Self::Append(AppendError::WentBack { .. }) => {
+                Some(EventKind::Diverged { position: 0, recorded: None, attempted: None })
+            }
+            _ => None,
+        }
+    }
 }
 
 async fn try_execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) -> Result<Came, ExecuteError> {
@@ -90,16 +112,25 @@ async fn try_execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) -> Resul
     past.was_active(RunSummary::of(claimed.record.clone()).usage.active_ms);
     let (versions, idle, fresh) = (past.versions.clone(), past.idle_for(inner.clock.now()), past.is_fresh());
     let (interrupted, paused, questions) = (past.interrupted, past.paused, past.open_questions());
+    let (is_lost, losses) = (claimed.record.state.status == RunStatus::Running, past.losses);
     let journal = Journal::new(spec.setting(id), inner.clock.clone(), Mode::Live, past, spec.seed());
     let mut owned = Owned { inner, id, epoch, consumed, journal, live, hold: Hold::default(), paused, idle };
     let Some(agent) = inner.agents.find(RunSummary::of(claimed.record)).await else {
         inner.disown(id);
         return owned.leave(Leaving::Unfinished).await;
     };
-    if !fresh && !paused {
+    if is_lost && losses >= LOSSES {
+        owned.pause(Some(format!("the process that executed it was lost {losses} times before it got any further")));
+    }
+    if (is_lost || !fresh) && !owned.paused {
         let current = Versions::current();
         let versions = (versions.as_ref() != Some(&current)).then_some(current);
-        owned.journal.tell(EventKind::Resumed { after: interrupted, duration: idle, versions });
+        let after = if is_lost { Interruption::Loss } else { interrupted };
+        owned.journal.tell(EventKind::Resumed { after, duration: idle, versions });
+    }
+    if is_lost {
+        // So that it is counted, whatever becomes of this process.
+        owned.keep_all().await?;
     }
     // What was decided while nobody owned the run may have been read by an owner that came to nothing.
     for question in questions {
@@ -192,7 +223,7 @@ impl Owned<'_> {
             self.journal.was_active(began.elapsed().saturating_sub(excused.so_far()));
             match attempted? {
                 Attempted::Leave(leaving) => return Ok(leaving),
-                Attempted::Halted(halt) => return self.halted(halt),
+                Attempted::Halted(halt) => return self.halted(halt, spec).await,
                 Attempted::Cancelled(reason) => return Ok(self.cancelled(reason)),
                 Attempted::Handled(Err(CallError::Busy(_) | CallError::Internal { .. })) if attempt < ATTEMPTS => {
                     self.start_over(spec).await?;
@@ -329,7 +360,10 @@ impl Owned<'_> {
 
     async fn keep_all(&self) -> Result<(), ExecuteError> {
         let kept = self.journal.keep_all(self.inner.storage.as_ref(), self.epoch).await;
-        kept.map_err(|halt| ExecuteError::Journal(format!("{halt:?}").into()))
+        kept.map_err(|halt| match halt {
+            Halt::WentBack => ExecuteError::WentBack,
+            halt => ExecuteError::Journal(format!("{halt:?}").into()),
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Folders of runs that are not there any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,28 +12,47 @@ use crate::storage::{RunFilter, Storage, StorageError};
 /// A workspace is there a little before its run.
 const GRACE: Duration = Duration::from_hours(1);
 
-/// Removes those of these workspaces that no run needs which the storage knows. What is named otherwise, or was changed
-/// lately, is left alone.
-pub(super) async fn remove_left_over(workspaces: &Path, storage: &dyn Storage) -> Result<(), StorageError> {
-    let folder = workspaces.to_owned();
-    let Ok(folders) = off_executor(move || list(&folder)).await else { return Ok(()) };
-    let mut left = Vec::new();
-    for (id, folder) in folders {
-        if storage.run(id).await?.is_none() {
-            left.push(folder);
+/// The workspaces that are named by runs, and whose runs the storage knew.
+pub(super) struct Workspaces<'a> {
+    folder: &'a Path,
+    storage: &'a dyn Storage,
+    known: HashSet<RunId>,
+}
+
+impl<'a> Workspaces<'a> {
+    /// As they are before runs are pruned.
+    pub(super) async fn before(folder: &'a Path, storage: &'a dyn Storage) -> Result<Self, StorageError> {
+        let mut known = HashSet::new();
+        for Named { id, .. } in named(folder).await {
+            if storage.run(id).await?.is_some() {
+                known.insert(id);
+            }
         }
+        Ok(Self { folder, storage, known })
     }
-    let needed = if left.is_empty() { BTreeSet::new() } else { workspaces_of_all(storage).await? };
-    for folder in left {
-        if folder.canonicalize().is_ok_and(|folder| needed.contains(&folder)) {
-            continue;
+
+    /// Removes those that no run needs which the storage knows. What was changed lately is left alone, unless its run was
+    /// known.
+    pub(super) async fn remove_left_over(self) -> Result<(), StorageError> {
+        let mut left = Vec::new();
+        for Named { id, folder, changed } in named(self.folder).await {
+            let is_old = SystemTime::now().duration_since(changed).is_ok_and(|since| since > GRACE);
+            if (is_old || self.known.contains(&id)) && self.storage.run(id).await?.is_none() {
+                left.push(folder);
+            }
         }
-        let shown = folder.display().to_string();
-        if let Err(error) = off_executor(move || std::fs::remove_dir_all(folder)).await {
-            tracing::warn!(folder = shown, %error, "the workspace of a run that is gone cannot be removed");
+        let needed = if left.is_empty() { BTreeSet::new() } else { workspaces_of_all(self.storage).await? };
+        for folder in left {
+            if folder.canonicalize().is_ok_and(|folder| needed.contains(&folder)) {
+                continue;
+            }
+            let shown = folder.display().to_string();
+            if let Err(error) = off_executor(move || std::fs::remove_dir_all(folder)).await {
+                tracing::warn!(folder = shown, %error, "the workspace of a run that is gone cannot be removed");
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The workspaces of all runs there are: forks and retries have that of the run that they come from.
@@ -51,14 +70,25 @@ async fn workspaces_of_all(storage: &dyn Storage) -> Result<BTreeSet<PathBuf>, S
     }
 }
 
-/// The folders that are named by a run, and of which nothing is new.
-fn list(workspaces: &Path) -> std::io::Result<Vec<(RunId, PathBuf)>> {
+/// A folder that is named by a run.
+struct Named {
+    id: RunId,
+    folder: PathBuf,
+    changed: SystemTime,
+}
+
+/// All of them; none where that cannot be said.
+async fn named(workspaces: &Path) -> Vec<Named> {
+    let folder = workspaces.to_owned();
+    off_executor(move || list(&folder)).await.unwrap_or_default()
+}
+
+fn list(workspaces: &Path) -> std::io::Result<Vec<Named>> {
     let entries = std::fs::read_dir(workspaces)?.filter_map(|entry| {
         let entry = entry.ok()?;
         let id = entry.file_name().to_str()?.parse().ok()?;
         let changed = entry.metadata().ok()?.modified().ok()?;
-        SystemTime::now().duration_since(changed).is_ok_and(|since| since > GRACE).then_some(())?;
-        Some((id, entry.path()))
+        Some(Named { id, folder: entry.path(), changed })
     });
     Ok(entries.collect())
 }

@@ -140,6 +140,15 @@ impl Run {
                     let difference = divergence(position, recorded.as_deref(), attempted.as_deref());
                     ReplayEnd::Diverged { difference }
                 }
+                Halt::UsedUp => match recorded {
+                    None => ReplayEnd::UpToNow,
+                    Some(EventKind::Complete { .. }) => {
+                        let difference = "the agent goes on, where it had come to its end".to_owned();
+                        ReplayEnd::Diverged { difference }
+                    }
+                    // It was stopped there.
+                    Some(_) => ReplayEnd::Reproduced { output: None },
+                },
                 _ => ReplayEnd::UpToNow,
             },
         };

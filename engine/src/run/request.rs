@@ -170,6 +170,7 @@ impl Spec {
             tokens: self.tokens,
             cost: self.cost,
             workspace: self.workspace.clone(),
+            events: self.limits.events,
             variables: self.variables.clone(),
         }
     }

@@ -5,10 +5,11 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::execute::divergence;
 use super::request::Spec;
 use crate::call::ErrorKind;
 use crate::component::ContentHash;
-use crate::event::{RunUsage, timestamp};
+use crate::event::{EventKind, RunUsage, timestamp};
 use crate::life::{RunId, RunStatus, WaitingOn};
 use crate::storage::{RunRecord, RunState};
 
@@ -70,9 +71,30 @@ pub(super) struct Detail {
 }
 
 impl Detail {
-    fn read(text: &str) -> Self {
+    pub(super) fn read(text: &str) -> Self {
         // What another version wrote beside is left out.
         serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// The state of a run with that last event; none where it is no last one.
+    pub(super) fn ended(self, end: &EventKind) -> Option<RunState> {
+        let (status, failure) = match end {
+            EventKind::Complete { output, .. } => {
+                return Some(Self { output: Some(output.clone()), ..self }.state(RunStatus::Completed));
+            }
+            EventKind::Failed { kind, message, .. } => {
+                (RunStatus::Failed, RunFailure { kind: *kind, message: message.clone() })
+            }
+            EventKind::Cancelled { reason } => {
+                (RunStatus::Cancelled, RunFailure { kind: ErrorKind::Cancelled, message: reason.clone() })
+            }
+            EventKind::Diverged { position, recorded, attempted } => {
+                let message = divergence(*position, recorded.as_deref(), attempted.as_deref());
+                (RunStatus::Diverged, RunFailure { kind: ErrorKind::Internal, message })
+            }
+            _ => return None,
+        };
+        Some(Self { failure: Some(failure), ..self }.state(status))
     }
 
     pub(super) fn state(&self, status: RunStatus) -> RunState {

@@ -100,7 +100,6 @@ fn a_question_that_is_asked_otherwise_takes_the_place_of_the_old_one() {
 }
 
 #[test]
-#[ignore = "questions of before are not counted again after a wait"]
 fn questions_that_were_asked_before_count_after_a_wait() {
     run(async {
         let (tool, count) = counting("refund");
@@ -197,7 +196,6 @@ fn a_run_that_waits_for_an_approval_is_cancelled_and_the_approval_is_gone() {
 }
 
 #[test]
-#[ignore = "a run that failed after a rejection is tried again, though `RunRequest::retries` says that it is not"]
 fn what_a_person_rejected_is_not_asked_again_by_a_retry() {
     run(async {
         let (tool, count) = counting("refund");

@@ -73,7 +73,6 @@ fn the_tools_that_an_agent_was_told_of_are_told_again() {
 }
 
 #[test]
-#[ignore = "three attempts at a place, one right after the other, and the run has diverged"]
 fn a_replay_that_finds_no_place_at_first_is_tried_again_and_is_no_divergence() {
     run(async {
         let storage = memory();
@@ -99,7 +98,6 @@ fn a_replay_that_finds_no_place_at_first_is_tried_again_and_is_no_divergence() {
 }
 
 #[test]
-#[ignore = "three attempts at a place, one right after the other, and the run has failed"]
 fn a_new_run_that_finds_no_place_waits_for_one() {
     run(async {
         let small = engine_builder().max_sandboxes(1).max_wait(Duration::from_millis(50)).build().unwrap();

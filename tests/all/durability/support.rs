@@ -190,7 +190,8 @@ impl Held {
 /// Has a run of another storage spin in the only place of that engine.
 pub(super) async fn take_the_place(engine: &Engine) -> Run {
     let agent = Agent::load(engine, casemate_guests::PUPPET).await.unwrap();
-    let run = start(&builder(engine, memory(), agent).build(), "think begin\nspin").await;
+    let limits = engine.limits().fuel(u64::MAX).unwrap().wall_time(Duration::from_hours(1)).unwrap().build();
+    let run = start(&builder(engine, memory(), agent.limits(limits)).build(), "think begin\nspin").await;
     until_event(&run, "thinking").await;
     run
 }

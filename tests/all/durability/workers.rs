@@ -126,7 +126,6 @@ fn an_agent_that_is_not_known_any_more_is_looked_for_now_and_then() {
 }
 
 #[test]
-#[ignore = "a call that is performed again after a crash counts for nothing until it has an end"]
 fn a_call_that_is_performed_again_counts_as_one() {
     run(async {
         let (storage, held) = (memory(), Held::default());
@@ -145,6 +144,60 @@ fn a_call_that_is_performed_again_counts_as_one() {
         assert!(!is_called_again, "its budget is one call");
         assert!(settled(&run).await.output.unwrap().starts_with("\"done\"\nlimit-exceeded"));
     });
+}
+
+#[test]
+fn a_call_that_could_be_performed_again_is_denied_where_it_is_not_granted_any_more() {
+    run(async {
+        let (storage, held) = (memory(), Held::default());
+        let idempotent = casemate::Annotations { idempotent: true, ..casemate::Annotations::default() };
+        let agent = puppet_with([held.tool("same").annotations(idempotent)]).await;
+        let runs = worker(storage.clone(), agent.clone());
+        let started = start(&runs, "call same {}").await;
+        held.until_called(1).await;
+        runs.shutdown().await;
+        let runs = worker(storage, agent.grants(casemate::Grants::none()));
+        let summary = settled(&runs.run(started.id())).await;
+        assert_eq!(summary.output.as_deref(), Some("denied: the tool `same` is not granted"));
+        assert_eq!(held.calls(), 1);
+    });
+}
+
+#[test]
+fn a_run_whose_process_is_lost_again_and_again_is_paused_until_a_person_has_it_go_on() {
+    run(async {
+        let (storage, held) = (memory(), Held::default());
+        let idempotent = casemate::Annotations { idempotent: true, ..casemate::Annotations::default() };
+        let agent = puppet_with([held.tool("deadly").annotations(idempotent)]).await;
+        let mut runs = worker(storage.clone(), agent.clone());
+        let started = start(&runs, "call deadly {}").await;
+        for lost in 1..=11 {
+            held.until_called(lost).await;
+            runs.shutdown().await;
+            is_claimed_and_lost(storage.as_ref(), started.id()).await;
+            runs = worker(storage.clone(), agent.clone());
+        }
+        let run = runs.run(started.id());
+        until_status(&run, RunStatus::Paused).await;
+        let events = all_events(&run).await;
+        let Some(casemate::EventKind::Paused { reason: Some(reason) }) = events.last().map(|event| &event.kind) else {
+            panic!("{events:#?}");
+        };
+        assert_eq!(reason, "the process that executed it was lost 10 times before it got any further");
+        assert_eq!(held.calls(), 11);
+        run.resume().await.unwrap();
+        held.until_called(12).await;
+        held.answer();
+        assert_eq!(settled(&run).await.output.as_deref(), Some("\"done\""));
+        is_reproduced(&run).await;
+    });
+}
+
+/// As where a process was killed that had just begun to execute it.
+async fn is_claimed_and_lost(storage: &dyn Storage, run: casemate::RunId) {
+    let worker = storage.register(Duration::from_hours(1)).await.unwrap();
+    assert!(storage.claim_one(worker, run).await.unwrap().is_some());
+    assert!(storage.renew(worker, Duration::ZERO).await.unwrap());
 }
 
 /// Says of what is in doubt what is known, once nobody is at it any more.
@@ -331,20 +384,22 @@ fn a_paused_run_stays_paused_when_input_comes() {
 }
 
 #[test]
-#[ignore = "a run that is paused with a sandbox is queued when its worker shuts down"]
 fn a_paused_run_stays_paused_when_its_worker_shuts_down() {
     run(async {
         let storage = memory();
-        let runs = builder(engine(), storage.clone(), puppet().await).grace(Duration::from_hours(1)).build();
-        let started = start(&runs, "think begin\ncount 20000000\nsay end").await;
+        let limits = engine().limits().fuel(u64::MAX).unwrap().wall_time(Duration::from_hours(1)).unwrap().build();
+        let agent = puppet().await.limits(limits);
+        let runs = builder(engine(), storage.clone(), agent).grace(Duration::from_hours(1)).build();
+        let started = start(&runs, "think begin\nspin").await;
         until_event(&started, "thinking").await;
         started.pause().await.unwrap();
         until_status(&started, RunStatus::Paused).await;
         runs.shutdown().await;
         let other = worker(storage, puppet().await);
         let run = other.run(started.id());
-        let goes_on =
-            eventually_within(Duration::from_secs(5), || async { run.summary().await.unwrap().status.is_finished() });
+        let goes_on = eventually_within(Duration::from_secs(3), || async {
+            run.summary().await.unwrap().status != RunStatus::Paused
+        });
         assert!(!goes_on.await, "nobody resumed it: {:?}", run.summary().await);
     });
 }
@@ -449,7 +504,6 @@ fn an_effect_in_doubt_whose_tool_is_gone_is_in_doubt_still() {
 }
 
 #[test]
-#[ignore = "whether an effect can be repeated is asked of the tool as it is now"]
 fn an_effect_in_doubt_stays_so_where_its_tool_claims_to_be_repeatable_later() {
     run(async {
         let (storage, held) = (memory(), Held::default());
@@ -532,7 +586,6 @@ fn a_timeout_that_is_over_while_the_past_is_gone_through_is_no_divergence() {
 }
 
 #[test]
-#[ignore = "`Runs::prune` leaves workspaces where they are, though it says otherwise"]
 fn what_a_pruned_run_had_in_a_workspace_of_its_own_is_gone_with_it() {
     run(async {
         let folder = tempfile::tempdir().unwrap();

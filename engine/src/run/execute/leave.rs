@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{ExecuteError, Owned};
-use crate::event::EventKind;
-use crate::journal::Wait;
+use crate::event::{Event, EventKind};
+use crate::journal::{Entry, Trace, Wait, to_micros};
 use crate::life::{RunId, RunStatus};
 use crate::run::Inner;
 use crate::run::summary::Detail;
@@ -15,7 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a run is given back.
 pub(super) enum Leaving {
-    Finished(RunStatus, Detail),
+    /// In that state.
+    Finished(Option<RunState>),
     Waiting(Wait),
     Paused,
     /// The worker stops, or the agent is not known here.
@@ -41,7 +42,7 @@ impl Owned<'_> {
         let state = match leaving {
             Leaving::Lost | Leaving::Later => return Ok(Came::Nowhere),
             Leaving::Unfinished if !self.paused => None,
-            Leaving::Finished(status, detail) => Some(detail.state(status)),
+            Leaving::Finished(state) => state,
             Leaving::Unfinished | Leaving::Paused => Some(self.detail().state(RunStatus::Paused)),
             Leaving::Waiting(Wait { on, wake_at, .. }) => {
                 self.journal.tell(EventKind::Waiting { on: on.clone() });
@@ -69,6 +70,29 @@ impl Owned<'_> {
 }
 
 impl Inner {
+    /// Ends a run, as long as it is still this worker's, whatever its journal says.
+    pub(super) async fn end_as(&self, run: RunId, epoch: u64, end: EventKind, detail: &str) -> Came {
+        tracing::error!(%run, ?end, "nobody can go on with the run: it ends");
+        match self.try_end_as(run, epoch, end, detail).await {
+            Ok(()) => Came::On,
+            Err(error) => {
+                tracing::warn!(%run, %error, "the end of the run cannot be kept yet");
+                Came::Nowhere
+            }
+        }
+    }
+
+    async fn try_end_as(&self, run: RunId, epoch: u64, end: EventKind, detail: &str) -> Result<(), ExecuteError> {
+        let head = self.storage.head(run).await?;
+        let Some(head) = head.filter(|head| head.epoch == epoch) else { return Ok(()) };
+        let state = Detail::read(detail).ended(&end);
+        let event = Event { sequence: head.next, kind: end, at: to_micros(self.clock.now()) };
+        let entry = Entry { event, trace: Trace::default() };
+        let append = Append { entries: vec![entry.stored()], state, ..nothing(run, epoch, head.next) };
+        self.storage.release(append, head.inbox).await?;
+        Ok(())
+    }
+
     /// Has a run queued that could not be gone on with, as long as it is still this worker's.
     pub(super) async fn give_back(&self, run: RunId, epoch: u64) {
         let mut stop = self.stop.clone();
@@ -88,22 +112,25 @@ impl Inner {
     async fn try_give_back(&self, run: RunId, epoch: u64) -> Result<(), ExecuteError> {
         let head = self.storage.head(run).await?;
         let Some(head) = head.filter(|head| head.epoch == epoch) else { return Ok(()) };
-        let append = Append {
-            run,
-            epoch,
-            expected_next: head.next,
-            entries: Vec::new(),
-            state: None,
-            consumed_inbox: None,
-            approvals: Vec::new(),
-            withdrawn: Vec::new(),
-            blobs: Vec::new(),
-        };
-        match self.storage.release(append, head.inbox).await {
+        match self.storage.release(nothing(run, epoch, head.next), head.inbox).await {
             // It is another's by now.
             Ok(_) | Err(AppendError::Fenced { .. } | AppendError::NotFound) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+fn nothing(run: RunId, epoch: u64, expected_next: u64) -> Append {
+    Append {
+        run,
+        epoch,
+        expected_next,
+        entries: Vec::new(),
+        state: None,
+        consumed_inbox: None,
+        approvals: Vec::new(),
+        withdrawn: Vec::new(),
+        blobs: Vec::new(),
     }
 }
 

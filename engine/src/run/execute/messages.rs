@@ -35,7 +35,7 @@ impl Owned<'_> {
     async fn take(&mut self, message: Message) -> Result<Option<Order>, ExecuteError> {
         match message {
             Message::Input { content } => self.journal.add_input(&content),
-            Message::Pause => self.pause(),
+            Message::Pause => self.pause(None),
             Message::Resume => self.resume(),
             Message::Cancel { reason } => return Ok(Some(Order::Cancel(reason))),
             Message::Decided { approval } => self.look_at(approval).await?,
@@ -44,10 +44,11 @@ impl Owned<'_> {
         Ok(None)
     }
 
-    fn pause(&mut self) {
+    /// Has the guest stand still; `reason` says why, where nobody asked for it.
+    pub(super) fn pause(&mut self, reason: Option<String>) {
         if !std::mem::replace(&mut self.paused, true) {
             self.hold.on();
-            self.journal.tell(EventKind::Paused {});
+            self.journal.tell(EventKind::Paused { reason });
             self.journal.set_state(self.detail().state(RunStatus::Paused));
         }
     }

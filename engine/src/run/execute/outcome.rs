@@ -5,10 +5,10 @@ use super::{ExecuteError, Handled, Owned};
 use crate::call::{CallError, ErrorKind};
 use crate::event::EventKind;
 use crate::journal::Halt;
-use crate::life::{RunId, RunStatus};
+use crate::life::RunId;
 use crate::limits::LimitKind;
 use crate::run::request::Spec;
-use crate::run::summary::{Detail, RunFailure};
+use crate::run::summary::Detail;
 
 impl Owned<'_> {
     pub(super) fn detail(&self) -> Detail {
@@ -16,9 +16,13 @@ impl Owned<'_> {
     }
 
     pub(super) fn cancelled(&self, reason: String) -> Leaving {
-        self.journal.tell(EventKind::Cancelled { reason: reason.clone() });
-        let failure = RunFailure { kind: ErrorKind::Cancelled, message: reason };
-        Leaving::Finished(RunStatus::Cancelled, Detail { failure: Some(failure), ..self.detail() })
+        self.end(EventKind::Cancelled { reason })
+    }
+
+    fn end(&self, end: EventKind) -> Leaving {
+        let state = self.detail().ended(&end);
+        self.journal.tell(end);
+        Leaving::Finished(state)
     }
 
     pub(super) async fn failed(&self, error: &CallError, spec: &Spec) -> Result<Leaving, ExecuteError> {
@@ -27,28 +31,18 @@ impl Owned<'_> {
 
     async fn failure(&self, kind: ErrorKind, message: String, spec: &Spec) -> Result<Leaving, ExecuteError> {
         let retried_as = self.try_again(spec).await?;
-        Ok(self.failed_for_good(kind, message, retried_as))
-    }
-
-    fn failed_for_good(&self, kind: ErrorKind, message: String, retried_as: Option<RunId>) -> Leaving {
-        self.journal.tell(EventKind::Failed { kind, message: message.clone(), retried_as });
-        let failure = RunFailure { kind, message };
-        Leaving::Finished(RunStatus::Failed, Detail { failure: Some(failure), ..self.detail() })
+        Ok(self.end(EventKind::Failed { kind, message, retried_as }))
     }
 
     /// Starts another run in the place of this one, where it may be tried again.
     async fn try_again(&self, spec: &Spec) -> Result<Option<RunId>, ExecuteError> {
         let Some(retries) = spec.retries.checked_sub(1) else { return Ok(None) };
+        if self.journal.was_rejected() {
+            return Ok(None);
+        }
         let spec = Spec { retries, seed: crate::run::start::seed(), forked_from: None, ..spec.clone() };
         let key = format!("retry of {}", self.id);
         Ok(Some(self.inner.create(RunId::new(), &spec, Some(key)).await?))
-    }
-
-    pub(super) fn diverged(&self, position: u64, recorded: Option<String>, attempted: Option<String>) -> Leaving {
-        let message = divergence(position, recorded.as_deref(), attempted.as_deref());
-        self.journal.tell(EventKind::Diverged { position, recorded, attempted });
-        let failure = RunFailure { kind: ErrorKind::Internal, message };
-        Leaving::Finished(RunStatus::Diverged, Detail { failure: Some(failure), ..self.detail() })
     }
 
     /// What becomes of a run whose handler came to an end.
@@ -60,7 +54,7 @@ impl Owned<'_> {
                 Ok(_) => None,
                 Err(error) => Some(error.to_string()),
             };
-            return Ok(self.diverged(position, Some(recorded), attempted));
+            return Ok(self.end(EventKind::Diverged { position, recorded: Some(recorded), attempted }));
         }
         let response = match handled {
             Ok(Ok(response)) => response,
@@ -70,17 +64,22 @@ impl Owned<'_> {
         let said = self.journal.output();
         let output = if said.is_empty() { response.output } else { said };
         let (files, usage) = (self.journal.files(), self.journal.usage());
-        self.journal.tell(EventKind::Complete { output: output.clone(), files, usage });
-        Ok(Leaving::Finished(RunStatus::Completed, Detail { output: Some(output), ..self.detail() }))
+        Ok(self.end(EventKind::Complete { output, files, usage }))
     }
 
-    pub(super) fn halted(&self, halt: Halt) -> Result<Leaving, ExecuteError> {
+    pub(super) async fn halted(&self, halt: Halt, spec: &Spec) -> Result<Leaving, ExecuteError> {
         Ok(match halt {
-            Halt::Fenced | Halt::WentBack | Halt::UsedUp => Leaving::Lost,
+            Halt::Fenced | Halt::UsedUp => Leaving::Lost,
+            Halt::WentBack => return Err(ExecuteError::WentBack),
+            Halt::Limit(limit) => self.failed(&limit.into(), spec).await?,
             Halt::Storage(error) => return Err(ExecuteError::Journal(error)),
-            Halt::Diverged { position, recorded, attempted } => self.diverged(position, recorded, attempted),
+            Halt::Diverged { position, recorded, attempted } => {
+                self.end(EventKind::Diverged { position, recorded, attempted })
+            }
             // A person said so: it is not tried again.
-            Halt::Failed(reason) => self.failed_for_good(ErrorKind::ToolError, reason, None),
+            Halt::Failed(message) => {
+                self.end(EventKind::Failed { kind: ErrorKind::ToolError, message, retried_as: None })
+            }
         })
     }
 }
@@ -92,6 +91,10 @@ fn is_out_of_time(handled: &Handled) -> bool {
 
 /// For people: what an agent did, and what it did before.
 pub(in crate::run) fn divergence(position: u64, recorded: Option<&str>, attempted: Option<&str>) -> String {
+    if recorded.is_none() && attempted.is_none() {
+        return "the storage lost entries that it had acknowledged: nobody knows any more what the agent did"
+            .to_owned();
+    }
     let came_to_its_end = "it came to its end";
     format!(
         "on replay effect {position} of the agent is another one: recorded is {}, and now it is {}",
