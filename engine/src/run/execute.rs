@@ -253,63 +253,42 @@ impl Owned<'_> {
         let mut worker_stop = inner.stop.clone();
         tokio::pin!(keeping, idle);
         let mut paused_until = None;
-        loop {
+        let attempted = loop {
             tokio::select! {
                 // In this order what an effect waits to be kept is kept in the same turn.
                 biased;
                 ended = &mut handling => {
                     journal.took(&ended.usage);
-                    return Ok(Attempted::Handled(ended.result));
+                    break Attempted::Handled(ended.result);
                 }
-                () = &mut keeping => {
-                    journal.close();
-                    return Ok(Attempted::Halted(journal.halted().await));
-                }
-                halt = journal.halted() => {
-                    journal.close();
-                    return Ok(Attempted::Halted(halt));
-                }
+                () = &mut keeping => break Attempted::Halted(journal.halted().await),
+                halt = journal.halted() => break Attempted::Halted(halt),
                 wait = &mut idle => {
-                    journal.close();
-                    let leaving = if self.paused { Leaving::Paused } else { Leaving::Waiting(wait) };
-                    return Ok(Attempted::Leave(leaving));
+                    break Attempted::Leave(if self.paused { Leaving::Paused } else { Leaving::Waiting(wait) });
                 }
                 () = pause_over(paused_until) => {
-                    if journal.is_at_work() {
-                        paused_until = Some(tokio::time::Instant::now() + inner.grace.max(LEAST_PAUSE));
-                        continue;
+                    if !journal.is_at_work() {
+                        break Attempted::Leave(Leaving::Paused);
                     }
-                    journal.close();
-                    return Ok(Attempted::Leave(Leaving::Paused));
+                    paused_until = Some(tokio::time::Instant::now() + inner.grace.max(LEAST_PAUSE));
                 }
-                () = live.abandoned.notified() => {
-                    journal.close();
-                    return Ok(Attempted::Leave(Leaving::Lost));
-                }
-                _ = worker_stop.changed() => {
-                    journal.close();
-                    return Ok(Attempted::Leave(Leaving::Unfinished));
-                }
+                () = live.abandoned.notified() => break Attempted::Leave(Leaving::Lost),
+                _ = worker_stop.changed() => break Attempted::Leave(Leaving::Unfinished),
                 () = journal.has_proposals() => self.decide_proposed().await?,
                 () = live.news.notified() => {
-                    let order = match self.take_messages().await {
-                        Err(ExecuteError::Storage(error)) => {
-                            tracing::warn!(run = %self.id, %error, "messages cannot be read now: trying again");
-                            None
-                        }
-                        taken => taken?,
-                    };
-                    if let Some(Order::Cancel(reason)) = order {
+                    if let Some(Order::Cancel(reason)) = self.take_messages_if_readable().await? {
                         // Whatever is under way is recorded as cancelled where it is dropped.
                         let _ = stop.send(());
                         handling.await;
-                        return Ok(Attempted::Cancelled(reason));
+                        break Attempted::Cancelled(reason);
                     }
                     let over = || tokio::time::Instant::now() + inner.grace;
                     paused_until = self.paused.then(|| paused_until.unwrap_or_else(over));
                 }
             }
-        }
+        };
+        journal.close();
+        Ok(attempted)
     }
 
     fn plan(&self, agent: &Agent, spec: &Spec, component: &Component) -> Result<Plan, CallError> {

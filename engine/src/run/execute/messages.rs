@@ -12,6 +12,17 @@ pub(super) enum Order {
 }
 
 impl Owned<'_> {
+    /// Takes what others sent; later, where the storage cannot tell now.
+    pub(super) async fn take_messages_if_readable(&mut self) -> Result<Option<Order>, ExecuteError> {
+        match self.take_messages().await {
+            Err(ExecuteError::Storage(error)) => {
+                tracing::warn!(run = %self.id, %error, "messages cannot be read now: trying again");
+                Ok(None)
+            }
+            taken => taken,
+        }
+    }
+
     /// Takes what others sent, in order.
     pub(super) async fn take_messages(&mut self) -> Result<Option<Order>, ExecuteError> {
         let mut order = None;
