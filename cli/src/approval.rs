@@ -190,24 +190,27 @@ impl<'a> Question<'a> {
         writeln!(out, "  {}  {}", styled(DIM, "asked by"), self.asked_by())?;
         writeln!(out, "  {}    {}", styled(DIM, "caller"), render::plain(self.principal))?;
         if let Some(source) = self.source {
-            let Annotations { read_only, idempotent, destructive, open_world } = self.annotations;
-            let mark = |holds| if holds { "yes" } else { "no" };
-            writeln!(
-                out,
-                "  {}      {}; it says of itself: read-only {}, idempotent {}, destructive {}, open-world {}",
-                styled(DIM, "tool"),
-                render::tool_source(source),
-                mark(read_only),
-                mark(idempotent),
-                mark(destructive),
-                mark(open_world),
-            )?;
+            writeln!(out, "  {}      {}", styled(DIM, "tool"), render::tool_source(source))?;
+            writeln!(out, "  {}   {}", styled(DIM, "it says"), self.sort())?;
         }
         writeln!(out, "  {}", styled(DIM, "input"))?;
         for line in render::plain(&format!("{:#}", self.input)).lines() {
             writeln!(out, "    {line}")?;
         }
         Ok(())
+    }
+
+    /// What its maker says of the tool.
+    fn sort(&self) -> String {
+        let Annotations { read_only, idempotent, destructive, open_world } = self.annotations;
+        let either = |holds, yes, no| if holds { yes } else { no };
+        [
+            either(read_only, "read-only", "not read-only"),
+            either(idempotent, "idempotent", "not idempotent"),
+            either(destructive, "destructive", "not destructive"),
+            either(open_world, "open-world", "not open-world"),
+        ]
+        .join(", ")
     }
 
     fn asked_by(&self) -> String {
@@ -298,7 +301,8 @@ mod tests {
         assert_eq!(
             shown,
             "\nMay `refund` be called?\n  Pay?\n  asked by  rule `cap` (rules.cedar:7)\n  caller    bot\n  \
-             tool      closure; it says of itself: read-only no, idempotent no, destructive yes, open-world yes\n  \
+             tool      closure\n  \
+             it says   not read-only, not idempotent, destructive, open-world\n  \
              input\n    {\n      \"order\": \"A-1\",\n      \"amount\": 101\n    }\n[y]es / [n]o / [e]dit: "
         );
     }

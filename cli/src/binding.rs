@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::bail;
 use casemate::{BindError, Component, ComponentTool, Imports, Limits, Tool, Toolset};
 
-use crate::options::ToolFlag;
+use crate::options::{ToolFlag, all_tools};
 use crate::source::Loader;
 
 /// The tools of one component.
@@ -40,6 +40,17 @@ impl Binding {
             return flag.http_tools()?.into_iter().try_for_each(|tool| self.bind_one(tool.into()));
         }
         self.bind_exports(flag, &loader.load(flag.file()).await?)
+    }
+
+    /// Binds all tools of a component, which are called by name, and answers with their names.
+    pub(crate) fn bind_all(&mut self, provider: &Component) -> anyhow::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for tool in all_tools(provider)? {
+            let tool = Tool::from(tool.inheriting().limits(self.limits));
+            names.push(tool.name().to_owned());
+            self.tools = self.tools.clone().with(tool)?;
+        }
+        Ok(names)
     }
 
     fn bind_exports(&mut self, flag: &ToolFlag, provider: &Component) -> anyhow::Result<()> {

@@ -3,9 +3,9 @@
 //! Decisions and input go the way of every other process, through the storage; of several the first counts.
 
 use std::collections::VecDeque;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use casemate::{Answer, ApprovalId, DecideError, Delta, Event, EventKind, Run, RunError, RunStatus, RunSummary};
 use serde_json::json;
@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::approval::{self, Approve};
 use crate::person;
+use crate::record::{each_event, each_event_from};
 use crate::render::{self, DIM, WARN};
 use crate::store::Store;
 use crate::typist::Typist;
@@ -22,8 +23,8 @@ use crate::view::{Detail, Next, View};
 /// How often is looked whether a run is in this process's hands.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How many events are read at once.
-const PAGE: usize = 500;
+/// How long a run may be in no hands, or in those of others, before that is told.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The status where a run is left before its end.
 const LEFT: u8 = 8;
@@ -47,6 +48,8 @@ pub(crate) enum Show {
     Text(Detail),
     /// Each event, and then the run, as JSON.
     Json,
+    /// Nothing: whoever read it has read enough.
+    Nothing,
 }
 
 /// How a run is followed, and shown.
@@ -107,8 +110,13 @@ struct Live<'a> {
     asking: Option<(Open, JoinHandle<Said>)>,
     way: Way,
     at_rest: bool,
+    /// The number of the last event that was there already: of it and those before it, nothing is asked twice.
+    past: u64,
     /// The number of the last event that was taken.
     last: u64,
+    /// Since when it is followed, while nothing of it happened.
+    idle_since: Option<Instant>,
+    told_of_others: bool,
 }
 
 /// Follows a run to its end, or until it is left, and tells how it stands.
@@ -130,6 +138,9 @@ pub(crate) async fn follow(store: &Store, run: Run, follow: Follow) -> anyhow::R
         asking: None,
         way: Way::On,
         at_rest: false,
+        past: 0,
+        idle_since: None,
+        told_of_others: false,
         last: from.saturating_sub(1),
     };
     live.follow(from).await
@@ -137,17 +148,18 @@ pub(crate) async fn follow(store: &Store, run: Run, follow: Follow) -> anyhow::R
 
 impl Live<'_> {
     async fn follow(mut self, from: u64) -> anyhow::Result<ExitCode> {
-        if self.show != Show::Json {
+        if self.shows_text() {
             let summary = self.run.summary().await?;
             self.view.header(&summary);
         }
+        self.past = self.store.last_event(&self.run).await?;
         self.catch_up(from).await?;
         let mut interrupts = interrupts();
         let mut events = self.run.events(from);
         let mut deltas = None;
         while self.way != Way::Out {
             self.ask_next().await?;
-            let listening = self.show != Show::Json && self.view.streams() && self.part == Part::Execute;
+            let listening = self.shows_text() && self.view.streams() && self.part == Part::Execute;
             if listening && deltas.is_none() {
                 deltas = self.store.runs().deltas(self.run.id());
             }
@@ -169,19 +181,42 @@ impl Live<'_> {
 
     /// Goes through what happened before, for what is still open.
     async fn catch_up(&mut self, from: u64) -> anyhow::Result<()> {
-        let mut next = 1;
-        while next < from {
-            let events = self.run.recorded(next, PAGE).await?;
-            let Some(last) = events.last() else { break };
-            next = last.sequence + 1;
-            for event in events.iter().filter(|event| event.sequence < from) {
+        let run = self.run.clone();
+        each_event(&run, |event| {
+            if event.sequence < from {
                 self.note_open(&event.kind);
             }
-        }
+            Ok(())
+        })
+        .await?;
+        self.idle_since = (self.part == Part::Execute && from > self.past && !self.at_rest).then(Instant::now);
+        if from > self.past { self.still_open().await } else { Ok(()) }
+    }
+
+    /// What was opened before, and is open now.
+    async fn still_open(&mut self) -> anyhow::Result<()> {
         for open in self.open.clone() {
             self.opened(&open).await?;
         }
         Ok(())
+    }
+
+    fn shows_text(&self) -> bool {
+        matches!(self.show, Show::Text(_))
+    }
+
+    /// Prints an object, where that is wanted. Where nobody reads it any more, a run that is executed here goes on.
+    fn print(&mut self, object: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<()> {
+        if self.show != Show::Json {
+            return Ok(());
+        }
+        match writeln!(std::io::stdout().lock(), "{}", object()?) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe && self.part == Part::Execute => {
+                self.show = Show::Nothing;
+                Ok(())
+            }
+            written => Ok(written?),
+        }
     }
 
     /// Keeps in mind what a person is asked, and what is answered; answers with what is new.
@@ -227,17 +262,19 @@ impl Live<'_> {
 
     async fn take(&mut self, event: &Event) -> anyhow::Result<()> {
         self.last = event.sequence;
+        self.idle_since = None;
         // What was just typed need not be told.
         let typed = matches!(event.kind, EventKind::Input { .. })
             && self.answered.iter().any(|open| matches!(open, Open::Input { .. }));
         let new = self.note_open(&event.kind);
-        if self.show == Show::Json {
-            writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(event)?)?;
-        } else if !typed && !self.asks_in_place(&event.kind) {
+        self.print(|| Ok(serde_json::to_string(event)?))?;
+        if self.shows_text() && !typed && !self.asks_in_place(event) {
             self.view.event(event);
         }
-        if let Some(open) = new {
-            self.opened(&open).await?;
+        match new {
+            _ if event.sequence == self.past => self.still_open().await?,
+            Some(open) if event.sequence > self.past => self.opened(&open).await?,
+            _ => {}
         }
         if event.kind.is_last() || (self.at_rest && self.way == Way::ToItsWait) {
             self.way = Way::Out;
@@ -246,11 +283,12 @@ impl Live<'_> {
     }
 
     /// Whether the question itself shows all of it.
-    fn asks_in_place(&self, kind: &EventKind) -> bool {
+    fn asks_in_place(&self, event: &Event) -> bool {
+        let kind = &event.kind;
         let asked = matches!(kind, EventKind::ApprovalRequired { .. } | EventKind::InputRequired { .. });
         // That it rests while a person thinks is nothing that they need to know.
         let rests = matches!(kind, EventKind::Waiting { .. } | EventKind::Resumed { .. }) && self.asking.is_some();
-        self.typist.is_some() && (asked || rests)
+        self.typist.is_some() && event.sequence > self.past && (asked || rests)
     }
 
     async fn opened(&mut self, open: &Open) -> anyhow::Result<()> {
@@ -258,6 +296,11 @@ impl Live<'_> {
             self.tell_how_to_answer(open);
             return Ok(());
         };
+        // Where it is decided, or gone, the event that says so is on its way.
+        let asked = self.store.runs().approval(*approval).await?;
+        if asked.is_none_or(|asked| asked.decision.is_some()) {
+            return Ok(());
+        }
         let answer = match self.approve {
             Approve::Always => Some(Answer::Approve),
             Approve::Never => Some(Answer::Reject { reason: "nobody is asked, and the answer is no".to_owned() }),
@@ -273,7 +316,7 @@ impl Live<'_> {
     /// For those who cannot be asked here.
     fn tell_how_to_answer(&mut self, open: &Open) {
         let (id, flag) = (self.run.id(), self.store.flag());
-        if self.show == Show::Json {
+        if !self.shows_text() {
             return;
         }
         match open {
@@ -295,7 +338,7 @@ impl Live<'_> {
 
     /// Puts the oldest open question to the person at the terminal.
     async fn ask_next(&mut self) -> anyhow::Result<()> {
-        if self.asking.is_some() || self.way != Way::On {
+        if self.asking.is_some() || self.way != Way::On || self.last < self.past {
             return Ok(());
         }
         let Some(typist) = self.typist.clone() else { return Ok(()) };
@@ -378,6 +421,7 @@ impl Live<'_> {
         let asks = !self.open.is_empty();
         let (way, says) = match self.way {
             _ if self.part == Part::Watch => (Way::Out, "no longer watching; the run is not touched"),
+            Way::On if self.idle_since.is_some() => (Way::Out, "leaving it to the process that has it"),
             Way::On if self.at_rest => (Way::Out, ""),
             Way::On if asks => (Way::ToItsWait, "leaving it as it waits; Ctrl-C once more cancels it"),
             Way::On => {
@@ -392,7 +436,8 @@ impl Live<'_> {
         };
         self.way = way;
         self.withdraw();
-        if !says.is_empty() && self.show != Show::Json {
+        if self.shows_text() {
+            self.view.interrupted();
             self.view.note(WARN, says);
         }
         Ok(())
@@ -400,27 +445,40 @@ impl Live<'_> {
 
     /// Whether something is to be looked for of which no event tells.
     fn looks(&self, needs_deltas: bool) -> bool {
-        (needs_deltas && !self.at_rest) || self.way == Way::ToItsPause
+        (needs_deltas && !self.at_rest) || self.way == Way::ToItsPause || self.idle_since.is_some()
     }
 
     fn look(&mut self) {
-        if self.way == Way::ToItsPause && self.store.runs().deltas(self.run.id()).is_none() {
+        let is_here = self.store.runs().deltas(self.run.id()).is_some();
+        if self.way == Way::ToItsPause && !is_here {
             self.way = Way::Out;
+        }
+        if is_here {
+            self.idle_since = None;
+        }
+        if self.idle_since.is_some_and(|since| since.elapsed() >= PATIENCE) && !self.told_of_others {
+            self.told_of_others = true;
+            self.note_of_others();
+        }
+    }
+
+    fn note_of_others(&mut self) {
+        if self.shows_text() {
+            let (id, flag) = (self.run.id(), self.store.flag());
+            self.view
+                .note(DIM, "  another process has this run; it goes on here once that one lets go of it, or is gone");
+            self.view.note(DIM, &format!("  to look at it meanwhile: casemate runs watch {id}{flag}"));
         }
     }
 
     async fn finish(mut self) -> anyhow::Result<ExitCode> {
         self.store.close().await;
         // What was recorded while it was given back.
-        for event in self.run.recorded(self.last + 1, PAGE).await? {
-            if self.show == Show::Json {
-                writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(&event)?)?;
-            }
-        }
+        let run = self.run.clone();
+        each_event_from(&run, self.last + 1, |event| self.print(|| Ok(serde_json::to_string(&event)?))).await?;
         let summary = self.run.summary().await?;
-        if self.show == Show::Json {
-            writeln!(std::io::stdout().lock(), "{}", as_json(&summary))?;
-        } else {
+        self.print(|| Ok(as_json(&summary).to_string()))?;
+        if self.shows_text() {
             let files = changed_files(self.store, &self.run).await?;
             let (id, flag) = (summary.id, self.store.flag());
             let next = if summary.status.is_finished() || self.part == Part::Watch {
@@ -445,8 +503,7 @@ pub(crate) fn as_json(run: &RunSummary) -> serde_json::Value {
 
 /// The files that a finished run changed.
 pub(crate) async fn changed_files(store: &Store, run: &Run) -> anyhow::Result<Vec<String>> {
-    let head = store.runs().storage().head(run.id()).await?;
-    let last = head.map_or(0, |head| head.next.saturating_sub(1));
+    let last = store.last_event(run).await?;
     let event = run.recorded(last, 1).await?.pop();
     Ok(match event.map(|event| event.kind) {
         Some(EventKind::Complete { files, .. }) => files,

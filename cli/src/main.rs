@@ -10,6 +10,7 @@ mod live;
 mod options;
 mod person;
 mod recipe;
+mod record;
 mod render;
 mod setup;
 mod source;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
 use casemate::{
-    Engine, EngineBuilder, Folder, GrantError, Grants, HostGrant, Limits, LimitsBuilder, Metering, OnExcess,
+    Engine, EngineBuilder, Folder, GrantError, Grants, HostGrant, Limits, LimitsBuilder, Metering, Models, OnExcess,
     SecretFolder, Secrets,
 };
 use clap::{Args, ValueEnum};
@@ -29,7 +29,7 @@ pub(crate) use flags::absolute;
 pub(crate) use models::ModelOptions;
 pub(crate) use policy::{PolicyOptions, PolicyTexts};
 pub(crate) use secrets::SecretFlag;
-pub(crate) use tools::{KnownTools, ToolFlag, ToolOptions};
+pub(crate) use tools::{KnownTools, ToolFlag, ToolOptions, all_tools};
 
 /// Where compiled components are kept.
 #[derive(Args)]
@@ -71,7 +71,7 @@ impl CacheOptions {
 /// Where data is kept.
 #[derive(Args, Clone, Default)]
 pub(crate) struct DataOptions {
-    /// Keep data, such as the values of secrets, in this folder [default: what `CASEMATE_DATA` says, or else casemate in the platform's data folder]
+    /// Keep data, which are runs and the values of secrets, in this folder [default: what `CASEMATE_DATA` says, or else casemate in the platform's data folder]
     #[arg(long = "data", global = true, value_name = "DIR", help_heading = "Data")]
     folder: Option<PathBuf>,
 }
@@ -114,6 +114,19 @@ impl DataOptions {
     pub(crate) fn secrets(&self) -> anyhow::Result<SecretFolder> {
         self.secrets_path().map(SecretFolder::new)
     }
+}
+
+/// How a command says what it has to say, and all of its subcommands.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct OutputOptions {
+    /// Print JSON
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// A time, such as 200ms, 5s or 30d.
+pub(crate) fn time(text: &str) -> anyhow::Result<Duration> {
+    humantime::parse_duration(text).ok().with_context(|| format!("`{text}` is no time, such as 200ms, 5s or 30d"))
 }
 
 /// What a sandbox is given.
@@ -221,6 +234,17 @@ impl GrantOptions {
         self.grants.is_some() || !self.hosts.is_empty() || !self.secrets.is_empty()
     }
 
+    /// Whether all models are bound that a person is to be asked about.
+    pub(crate) fn check_models(&self, models: &Models) -> anyhow::Result<()> {
+        for (name, _) in wishes(&self.asked_models, &[]) {
+            if !models.names().any(|bound| bound == name) {
+                let names: Vec<_> = models.names().collect();
+                bail!("`{name}` is the name of no model that is bound here: {}", render::names(names.into_iter()));
+            }
+        }
+        Ok(())
+    }
+
     /// The grants, and the secrets that are declared. `tools` are the names of those that are bound.
     pub(crate) fn read(&self, tools: &[&str], data: &DataOptions) -> anyhow::Result<(Grants, Secrets)> {
         let mut grants = self.table()?;
@@ -246,6 +270,22 @@ impl GrantOptions {
         Ok((grants, secrets))
     }
 
+    /// The same, and the tools that are `given` where nothing else is said of them.
+    pub(crate) fn read_with(
+        &self,
+        tools: &[&str],
+        given: &[String],
+        data: &DataOptions,
+    ) -> anyhow::Result<(Grants, Secrets)> {
+        let (mut grants, secrets) = self.read(tools, data)?;
+        for name in given {
+            if grants.find_tool(name).is_none() {
+                grants = grants.tool(name)?;
+            }
+        }
+        Ok((grants, secrets))
+    }
+
     fn table(&self) -> anyhow::Result<Grants> {
         let Some(path) = &self.grants else { return Ok(Grants::none()) };
         let text = source::read_text(path)?;
@@ -258,6 +298,9 @@ impl GrantOptions {
         let wishes = wishes(&self.asked_tools, &self.allowed_tools);
         let (patterns, named): (Vec<_>, Vec<_>) = wishes.partition(|(name, _)| name.ends_with('*'));
         for (name, wish) in named {
+            if let Wish::Ask(_) = wish {
+                is_bound(name, tools)?;
+            }
             grants = wish.add_tool(grants, name)?;
         }
         for (pattern, wish) in patterns {
@@ -305,6 +348,14 @@ impl Wish<'_> {
     }
 }
 
+/// A question under a name with a mistake in it would leave what was meant granted without one.
+fn is_bound(name: &str, tools: &[&str]) -> anyhow::Result<()> {
+    if tools.contains(&name) {
+        return Ok(());
+    }
+    bail!("`{name}` is the name of no tool that is bound here: {}", render::names(tools.iter().copied()))
+}
+
 /// The tools whose names begin as `pattern` does before its `*`.
 fn covered<'a>(pattern: &'a str, tools: &'a [&'a str]) -> anyhow::Result<Vec<&'a str>> {
     let prefix = pattern.trim_end_matches('*');
@@ -323,7 +374,7 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "N")]
     fuel: Option<u64>,
     /// Time by the clock, such as 200ms or 5s [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     timeout: Option<Duration>,
     /// Memory in all, such as 64MiB [default: 64 MiB beyond what the component starts with]
     #[arg(long, value_name = "SIZE", value_parser = ByteSize::from_str)]

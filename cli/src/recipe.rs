@@ -8,10 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::options::{AgentOptions, DataOptions};
+use crate::source::CHAT;
 use crate::{render, source};
-
-/// The name of the built-in agent.
-const CHAT: &str = "chat";
 
 /// The version of what is written by this one.
 const FORMAT: u32 = 1;
@@ -75,10 +73,7 @@ impl Recipe {
 
     /// The component as it is now.
     pub(crate) fn bytes(&self) -> anyhow::Result<Vec<u8>> {
-        if self.agent == CHAT {
-            return Ok(casemate_guests::CHAT.to_vec());
-        }
-        source::read(Path::new(&self.agent))
+        Ok(source::bytes(&self.agent)?.into_owned())
     }
 
     /// The agent, of that component.

@@ -1,11 +1,15 @@
 //! What people and programs see: errors, exit statuses, colours on terminals only.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use casemate::{ErrorKind, Rule, ToolSource};
+use comfy_table::{Table, presets};
+
+use crate::story;
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -28,8 +32,50 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
         // Whoever read the output has read enough.
         return ExitCode::SUCCESS;
     }
-    error_line(&format!("{error:#}"));
+    error_line(&reasons(error));
     usage()
+}
+
+/// An error and what caused it; a cause that is told already is not told again.
+pub(crate) fn reasons(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
+/// The columns of standard output; none where it is no terminal.
+pub(crate) fn columns() -> Option<usize> {
+    let terminal = console::Term::stdout();
+    terminal.is_term().then(|| usize::from(terminal.size().1))
+}
+
+/// A table without lines, each row cut to the width of the terminal.
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header).add_rows(rows);
+    table.column_iter_mut().for_each(|column| _ = column.set_padding((0, 2)));
+    let width = columns();
+    let lines = table.lines().map(|line| {
+        let line = line.trim_end();
+        width.map_or_else(|| line.to_owned(), |width| story::shorten(line, width))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// As much of the beginnings of ids as tells these from each other, and runs that began within the same second.
+pub(crate) fn short_ids(ids: &[String]) -> Vec<String> {
+    // Ids begin with the time, up to here.
+    const FEWEST: usize = 13;
+    let short = |length: usize| ids.iter().map(|id| id.chars().take(length).collect()).collect::<Vec<String>>();
+    let longest = ids.iter().map(String::len).max().unwrap_or_default();
+    let tells_apart = |length: &usize| short(*length).iter().collect::<BTreeSet<_>>().len() == ids.len();
+    short((FEWEST..longest).find(tells_apart).unwrap_or(longest))
 }
 
 pub(crate) fn error_line(message: &str) {
@@ -137,6 +183,22 @@ pub(crate) fn status(kind: ErrorKind) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = || Err::<(), _>(anyhow::anyhow!("it is a folder"));
+        let told = |message: &'static str| reasons(&cause().context(message).unwrap_err());
+        assert_eq!(told("cannot read `a`"), "cannot read `a`: it is a folder");
+        assert_eq!(told("cannot read `a`: it is a folder"), "cannot read `a`: it is a folder");
+    }
+
+    #[test]
+    fn short_ids_tell_each_from_all_others() {
+        let short = |ids: [&str; 2]| short_ids(&ids.map(str::to_owned));
+        assert_eq!(short(["01a2000c-15ed-74e9-af9a", "01a2000c-15ef-74e9-af9a"]), ["01a2000c-15ed", "01a2000c-15ef"]);
+        assert_eq!(short(["01a2000c-15ed-7a", "01a2000c-15ed-7b"]), ["01a2000c-15ed-7a", "01a2000c-15ed-7b"]);
+    }
 
     #[test]
     fn what_steers_a_terminal_is_shown_and_json_stays_json() {

@@ -35,26 +35,30 @@ impl Setup {
     ) -> anyhow::Result<Self> {
         let mut loader = Loader::new(engine);
         let component = loader.load(file).await?;
-        let binding = Binding::new(&component, limits);
-        Self::of(component, binding, &mut loader, options, limits, data).await
+        Self::of(component, &mut loader, options, limits, data).await
     }
 
-    /// Adds all that the options name to a component that is loaded, and to what is bound already.
+    /// Adds all that the options name to a component that is loaded.
     pub(crate) async fn of(
         component: Component,
-        mut binding: Binding,
         loader: &mut Loader<'_>,
         options: SandboxOptions,
         limits: Limits,
         data: &DataOptions,
     ) -> anyhow::Result<Self> {
         let texts = options.policy.read()?;
+        let mut binding = Binding::new(&component, limits);
+        let mut given = Vec::new();
+        for bundle in &options.tools.bundles {
+            given.extend(binding.bind_all(&loader.load(bundle).await?)?);
+        }
         for flag in &options.tools.tools {
             binding.bind(flag, loader).await?;
         }
         let models = options.models.read()?;
+        options.grants.check_models(&models)?;
         let names: Vec<_> = binding.all().map(Tool::name).collect();
-        let (grants, secrets) = options.grants.read(&names, data)?;
+        let (grants, secrets) = options.grants.read_with(&names, &given, data)?;
         check_folders(&grants, data)?;
         let facts: Vec<ToolFacts> = binding.all().map(|tool| tool.facts().clone()).collect();
         let policy = texts.map(|texts| texts.compile(&facts)).transpose();
@@ -64,6 +68,16 @@ impl Setup {
         }
         warn_of_the_unseen(&component, &binding, &models);
         Ok(Self { component, grants, secrets, binding, models, policy, principal: options.policy.principal, limits })
+    }
+
+    /// Grants the models that are bound and of which nothing else is said: an agent without one is of no use.
+    pub(crate) fn granting_models(mut self) -> anyhow::Result<Self> {
+        for name in self.models.names() {
+            if self.grants.find_model(name).is_none() {
+                self.grants = self.grants.model(name)?;
+            }
+        }
+        Ok(self)
     }
 
     /// Tells of each secret that has no value to use; what needs it will fail.

@@ -11,15 +11,24 @@ use indicatif::ProgressBar;
 
 use crate::options;
 
-const TOOLBOX: &str = "toolbox";
+/// The components that come with the binary, by their names.
+const BUILT_IN: [(&str, &[u8]); 2] = [("toolbox", casemate::TOOLBOX), (CHAT, casemate_guests::CHAT)];
 
-/// Loads `file`, which may be `toolbox`. A compile that takes long shows itself on a terminal.
+/// The name of the built-in agent.
+pub(crate) const CHAT: &str = "chat";
+
+/// The bytes of a built-in component.
+fn built_in(name: &str) -> Option<&'static [u8]> {
+    BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
+}
+
+/// Loads `file`, which may be a built-in one. A compile that takes long shows itself on a terminal.
 pub(crate) async fn load(engine: &Engine, file: &str) -> Result<Component, LoadError> {
     let spinner = ProgressBar::new_spinner().with_message(format!("loading {file}"));
     spinner.enable_steady_tick(Duration::from_millis(120));
-    let component = match file {
-        TOOLBOX => engine.load_bytes(casemate::TOOLBOX).await,
-        path => engine.load(path).await,
+    let component = match built_in(file) {
+        Some(bytes) => engine.load_bytes(bytes).await,
+        None => engine.load(file).await,
     };
     spinner.finish_and_clear();
     component
@@ -36,7 +45,7 @@ impl<'e> Loader<'e> {
         Self { engine, loaded: HashMap::new() }
     }
 
-    /// The component in `file`, which may be `toolbox`.
+    /// The component in `file`, which may be a built-in one.
     pub(crate) async fn load(&mut self, file: &str) -> anyhow::Result<Component> {
         if let Some(component) = self.loaded.get(file) {
             return Ok(component.clone());
@@ -50,7 +59,7 @@ impl<'e> Loader<'e> {
 /// Splits `FILE#EXPORT`, or gives the whole as a file. A `#` may be part of a path, so what exists as a file counts
 /// before what does not.
 pub(crate) fn split_export(text: &str) -> (&str, Option<&str>) {
-    let exists = |file: &str| file == TOOLBOX || Path::new(file).is_file();
+    let exists = |file: &str| built_in(file).is_some() || Path::new(file).is_file();
     if exists(text) {
         return (text, None);
     }
@@ -59,17 +68,14 @@ pub(crate) fn split_export(text: &str) -> (&str, Option<&str>) {
     split.map_or((text, None), |(file, export)| (file, export.strip_prefix('#')))
 }
 
-/// The bytes of `file`, which may be `toolbox`.
+/// The bytes of `file`, which may be a built-in one.
 pub(crate) fn bytes(file: &str) -> anyhow::Result<Cow<'static, [u8]>> {
-    match file {
-        TOOLBOX => Ok(casemate::TOOLBOX.into()),
-        path => Ok(read(Path::new(path))?.into()),
-    }
+    built_in(file).map_or_else(|| Ok(read(Path::new(file))?.into()), |bytes| Ok(bytes.into()))
 }
 
 /// The same source in any folder.
 pub(crate) fn absolute(file: &str) -> anyhow::Result<String> {
-    if file == TOOLBOX { Ok(file.to_owned()) } else { options::absolute(Path::new(file)) }
+    if built_in(file).is_some() { Ok(file.to_owned()) } else { options::absolute(Path::new(file)) }
 }
 
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

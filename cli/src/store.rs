@@ -157,6 +157,12 @@ impl Store {
         }
     }
 
+    /// The number of the last event of a run; 0 where there is none yet.
+    pub(crate) async fn last_event(&self, run: &Run) -> anyhow::Result<u64> {
+        let head = self.runs.storage().head(run.id()).await?;
+        Ok(head.map_or(0, |head| head.next.saturating_sub(1)))
+    }
+
     /// All runs that a filter lets through, newest first.
     pub(crate) async fn all(&self, filter: RunFilter) -> anyhow::Result<Vec<RunSummary>> {
         let (mut all, mut cursor) = (Vec::new(), None);

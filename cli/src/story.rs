@@ -2,7 +2,6 @@
 //!
 //! Everything that a guest, a model or a tool said is escaped here, so that no line steers the terminal.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use anstyle::Style;
@@ -46,8 +45,8 @@ impl Line {
 /// What has to be remembered of earlier events to tell the later ones.
 #[derive(Default)]
 pub(crate) struct Story {
-    /// What is asked, by approval.
-    questions: HashMap<casemate::ApprovalId, String>,
+    /// It has the beginning of another run, and has not gone on by itself yet.
+    is_fork: bool,
 }
 
 impl Story {
@@ -56,10 +55,12 @@ impl Story {
         let life = |text: &str| Line::new("·", DIM, text);
         match &event.kind {
             EventKind::Created { agent, message, forked_from, .. } => {
+                self.is_fork = forked_from.is_some();
                 let origin = forked_from.map(|from| format!(", from event {} of run {} on", from.at, from.run));
                 let said = message_text(message);
                 Line::new("●", BOLD, format!("{agent} was asked: {said}{}", origin.unwrap_or_default()))
             }
+            EventKind::Resumed { .. } if std::mem::take(&mut self.is_fork) => life("goes on by itself from here"),
             EventKind::Resumed { after, duration, versions, .. } => {
                 let now = versions.as_ref().map(|now| format!(", now with Casemate {}", now.casemate));
                 life(&format!("{}{}", resumed(*after, *duration), now.unwrap_or_default()))
@@ -100,22 +101,19 @@ impl Story {
             EventKind::Cancelled { reason } => Line::new("✗", WARN, format!("cancelled: {reason}")),
             EventKind::Failed { message, .. } => Line::new("✗", BAD, format!("failed: {message}")),
             EventKind::Complete { output, .. } => Line::new("✓", GOOD, format!("completed: {output}")),
-            EventKind::ApprovalRequired { approval, subject, input, question, rules, .. } => {
-                self.questions.insert(*approval, question.clone());
+            EventKind::ApprovalRequired { subject, input, question, rules, .. } => {
                 let rules: Vec<_> = rules.iter().map(render::rule).collect();
                 let asked_by = if rules.is_empty() { String::new() } else { format!(" [{}]", rules.join(", ")) };
                 let text = format!("{question} {} {}{asked_by}", subject.name(), compact(input));
                 Line::new("?", WARN, text).unfolding(input)
             }
-            EventKind::Approved { approval, subject, edited, by, .. } => {
-                self.questions.remove(approval);
+            EventKind::Approved { subject, edited, by, .. } => {
                 let edited = edited.as_ref().map(|input| format!(", as {}", compact(input)));
                 let text =
                     format!("{} was approved{}{}", subject.name(), named(by.as_deref()), edited.unwrap_or_default());
                 Line::new("✓", GOOD, text)
             }
-            EventKind::Rejected { approval, subject, reason, by, .. } => {
-                self.questions.remove(approval);
+            EventKind::Rejected { subject, reason, by, .. } => {
                 Line::new("✗", BAD, format!("{} was rejected{}: {reason}", subject.name(), named(by.as_deref())))
             }
             other => effect(other),
@@ -127,10 +125,10 @@ impl Story {
 fn effect(kind: &EventKind) -> Line {
     match kind {
         EventKind::ToolCall { tool, input, .. } => {
-            Line::new("▸", Style::new(), format!("{tool} {}", compact(input))).unfolding(input)
+            Line::new("▸", Style::new(), format!("{tool} {}", brief(input))).unfolding(input)
         }
         EventKind::ToolResult { tool, output, duration, .. } => {
-            let text = format!("{tool}: {}, {}", summary(output), time(*duration));
+            let text = format!("{tool}: {}, {}", result(output), time(*duration));
             Line::new("◂", DIM, text).unfolding(output)
         }
         EventKind::Denied { subject, reason, rules, allow, .. } => {
@@ -235,17 +233,32 @@ pub(crate) fn compact(value: &Value) -> String {
 }
 
 /// What a result comes to, in a few words.
-fn summary(value: &Value) -> String {
+pub(crate) fn result(value: &Value) -> String {
     match value {
         Value::Null => "done".to_owned(),
+        Value::Object(members) if members.is_empty() => "done".to_owned(),
+        other => brief(other),
+    }
+}
+
+/// A value in a few words: its members, each with what it is or how much of it there is.
+pub(crate) fn brief(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| format!("{name}: {}", brief_member(value)));
+            members.collect::<Vec<_>>().join(", ")
+        }
+        other => brief_member(other),
+    }
+}
+
+fn brief_member(value: &Value) -> String {
+    /// How much of a text is shown.
+    const COLUMNS: usize = 60;
+    match value {
         Value::Array(items) => counted(items.len() as u64, "item"),
         Value::String(text) if text.lines().count() > 1 => counted(text.lines().count() as u64, "line"),
-        Value::Object(members) => {
-            let lists = members.iter().filter_map(|(name, value)| Some((name, value.as_array()?)));
-            let counts: Vec<_> = lists.map(|(name, list)| format!("{} {name}", list.len())).collect();
-            if counts.is_empty() { compact(value) } else { counts.join(", ") }
-        }
-        other => compact(other),
+        other => shorten(&compact(other), COLUMNS),
     }
 }
 
@@ -256,6 +269,13 @@ pub(crate) fn counted(count: u64, thing: &str) -> String {
 
 fn tokens(usage: &TokenUsage) -> String {
     format!("{} + {} tokens", usage.input_tokens, usage.output_tokens)
+}
+
+/// What a run cost in money and time.
+pub(crate) fn spent(usage: &RunUsage) -> String {
+    let cost = (usage.cost > 0).then(|| dollars(usage.cost));
+    let active = (usage.active_ms > 0).then(|| time(Duration::from_millis(usage.active_ms)));
+    cost.into_iter().chain(active).collect::<Vec<_>>().join(", ")
 }
 
 /// What a run took.
@@ -297,10 +317,14 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
-/// A time, in its two greatest units.
+/// A time, in its greatest unit.
 pub(crate) fn roughly(time: Duration) -> String {
-    let text = humantime::format_duration(Duration::from_secs(time.as_secs())).to_string();
-    text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3_600 => format!("{}m", seconds / 60),
+        seconds @ 3_600..86_400 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
 }
 
 /// Text on one line, escaped.
@@ -337,12 +361,14 @@ mod tests {
         for (value, words) in [
             (json!(null), "done"),
             (json!([1]), "1 item"),
-            (json!({"matches": [1, 2, 3], "truncated": false}), "3 matches"),
+            (json!({}), "done"),
+            (json!({"matches": [1, 2, 3], "truncated": false}), "matches: 3 items, truncated: false"),
+            (json!({"path": "a.rs", "text": "one\ntwo\n"}), "path: \"a.rs\", text: 2 lines"),
             (json!("one\ntwo"), "2 lines"),
             (json!("one"), "\"one\""),
-            (json!({"order": "A-1"}), "{\"order\":\"A-1\"}"),
+            (json!({"order": {"id": "A-1"}}), "order: {\"id\":\"A-1\"}"),
         ] {
-            assert_eq!(summary(&value), words);
+            assert_eq!(result(&value), words);
         }
     }
 
@@ -353,6 +379,13 @@ mod tests {
         }
         for (micro, text) in [(0, "$0.00"), (1_200, "$0.0012"), (2_500_000, "$2.50"), (1, "$0.000001")] {
             assert_eq!(dollars(micro), text);
+        }
+    }
+
+    #[test]
+    fn how_long_ago_it_was_is_told_in_one_unit() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (60, "1m"), (7_199, "1h"), (86_400 * 40, "40d")] {
+            assert_eq!(roughly(Duration::from_secs(seconds)), text);
         }
     }
 

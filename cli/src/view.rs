@@ -12,6 +12,9 @@ use crate::story::{self, Line, Story, shorten};
 /// Lines of what is folded that are shown of an edit all the same.
 const EDIT_LINES: usize = 12;
 
+/// What a thought begins with, for those who see no colours.
+const THOUGHT: &str = "· ";
+
 /// How much of each event is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
@@ -99,6 +102,11 @@ impl View {
         self.midline = true;
     }
 
+    /// The terminal showed a `^C`.
+    pub(crate) fn interrupted(&mut self) {
+        self.midline |= self.columns.is_some();
+    }
+
     /// Whoever was asked ended the line.
     pub(crate) fn answered(&mut self) {
         self.midline = false;
@@ -139,15 +147,18 @@ impl View {
             _ => return,
         };
         let Some(streamed) = self.streamed.as_mut().filter(|streamed| !streamed.broken) else { return };
-        let turn = streamed.thinking != thinking && self.midline;
-        streamed.thinking = thinking;
+        let turns = std::mem::replace(&mut streamed.thinking, thinking) != thinking;
         if !thinking {
             streamed.text.push_str(piece);
         }
-        if turn {
+        if turns {
             self.end_line();
         }
-        self.write(if thinking { DIM } else { Style::new() }, piece);
+        match thinking {
+            true if turns => self.write(DIM, &format!("{THOUGHT}{piece}")),
+            true => self.write(DIM, piece),
+            false => self.write(Style::new(), piece),
+        }
     }
 
     /// Pieces were missed: the rest is shown when it is there as a whole.
@@ -166,7 +177,7 @@ impl View {
             EventKind::Chat { id, depth, .. } => self.chat(*id, *depth),
             kind if kind.is_last() => self.end_line(),
             EventKind::ChatResult { id, message, .. } => self.answer(*id, message),
-            EventKind::Thinking { content } if !self.just_said(content) => self.note(DIM, content),
+            EventKind::Thinking { content } if !self.just_said(content) => self.thought(content),
             EventKind::Thinking { .. } => {}
             EventKind::Output { delta } => self.output(delta),
             EventKind::ToolCall { id, .. } => {
@@ -200,7 +211,7 @@ impl View {
             self.end_line();
             for part in &message.content {
                 if let Content::Thinking(thought) = part {
-                    self.note(DIM, &thought.text);
+                    self.thought(&thought.text);
                 }
             }
         }
@@ -211,6 +222,10 @@ impl View {
             _ => None,
         });
         self.said = thoughts.chain([text]).collect();
+    }
+
+    fn thought(&mut self, text: &str) {
+        self.note(DIM, &format!("{THOUGHT}{text}"));
     }
 
     fn just_said(&self, text: &str) -> bool {
@@ -270,7 +285,7 @@ impl View {
             styled(DIM, story::usage(&run.usage))
         ));
         if let Some(failure) = &run.failure {
-            self.note(style, &format!("  {}", failure.message));
+            failure.message.lines().for_each(|line| self.note(style, &format!("  {line}")));
         }
         if !files.is_empty() {
             self.line(&format!("  {} {}", styled(DIM, "files:"), plain(&files.join(", "))));
@@ -301,7 +316,15 @@ impl View {
     }
 }
 
-/// How a run stands, in a sign, a style and a word.
+/// How a run stands, as `--status` has it.
+pub(crate) fn status(run: &RunSummary) -> &'static str {
+    match run.status {
+        RunStatus::Waiting => "waiting",
+        _ => standing(run).2,
+    }
+}
+
+/// How a run stands, in a sign, a style and a few words.
 pub(crate) fn standing(run: &RunSummary) -> (&'static str, Style, &'static str) {
     match run.status {
         RunStatus::Queued => ("·", DIM, "queued"),

@@ -208,7 +208,8 @@ fn the_built_in_agent_does_its_work_and_says_so() {
         place.ends(&[&["run", "chat", "Write it down", "--workspace", "work"], WITH_TALK].concat(), 0);
     assert_eq!(stdout, "It is written.\n");
     assert_eq!(std::fs::read_to_string(place.path("work/out.md")).expect("it was written"), "one\n");
-    for part in ["I write it down.", "▸ write-file {", "◂ {\"change\":\"created\"", "✓ completed", "casemate runs show"]
+    for part in
+        ["I write it down.", "▸ write-file content: ", "◂ change: \"created\"", "✓ completed", "casemate runs show"]
     {
         assert!(stderr.contains(part), "{part}: {stderr}");
     }
@@ -223,6 +224,9 @@ fn the_built_in_agent_does_its_work_and_says_so() {
     assert_eq!((&shown["usage"]["turns"], &shown["usage"]["cost"]), (&json!(2), &json!(300)));
     assert_eq!(shown["messages"].as_array().map(Vec::len), Some(4));
     assert_eq!(shown["attachment"], Value::Null);
+    let call = &shown["tool_calls"][0];
+    assert_eq!((&call["tool"], &call["input"]["content"]), (&json!("write-file"), &json!("one\n")));
+    assert_eq!((&call["outcome"], &call["output"]["bytes"]), (&json!("succeeded"), &json!(4)));
     let (text, _) = place.ends(&["runs", "show", &run], 0);
     assert!(text.contains("user\nWrite it down") && text.contains("model\nIt is written."), "{text}");
     let (events, _) = place.ends(&["runs", "events", &run], 0);
@@ -243,8 +247,12 @@ fn a_run_has_a_workspace_of_its_own_unless_it_is_given_one() {
     place.ends(&[&["run", "chat", "Write it down"], WITH_TALK].concat(), 0);
     let own = place.path("data/workspaces").join(place.last()).join("out.md");
     assert_eq!(std::fs::read_to_string(own).expect("it was written"), "one\n");
-    let (_, stderr) = place.ends(&[&["run", "chat", "Write", "--workspace", "."], WITH_TALK].concat(), 2);
-    assert!(stderr.contains("would show the guest the records of runs"), "{stderr}");
+    let refused = |workspace: &str, says: &str| {
+        let (_, stderr) = place.ends(&[&["run", "chat", "Write", "--workspace", workspace], WITH_TALK].concat(), 2);
+        assert!(stderr.contains(says), "{stderr}");
+    };
+    refused(".", "would show the guest the records of runs");
+    refused("nowhere", "`nowhere` is no folder that is there");
 }
 
 #[test]
@@ -349,7 +357,10 @@ fn an_approval_asked_in_one_process_is_given_in_another() {
     let running = place.puppet_until(message, &flags, "casemate approvals approve");
     let id = place.approval();
     let (list, _) = place.ends(&["approvals"], 0);
-    assert!(list.contains("Pay it back?") && list.contains(&id), "{list}");
+    let listed = list.lines().last().and_then(|line| line.split_whitespace().next()).expect("an id");
+    assert!(list.contains("Pay it back?") && id.starts_with(listed), "{list}");
+    let (shown, _) = place.ends(&["approvals", "show", listed], 0);
+    assert!(shown.contains(&id), "{shown}");
     let shown = place.json(&["approvals", "show", &id], 0);
     assert_eq!((&shown["tool"], &shown["input"]["amount"]), (&json!("refund"), &json!(5)));
     assert_eq!(place.refunds(), "");
@@ -369,6 +380,8 @@ fn an_approval_asked_in_one_process_is_given_in_another() {
     place.ends(&["approvals", "reject", &place.approval()[..18], "not today"], 0);
     let (stdout, _) = running.ends(0);
     assert!(stdout.contains("not today"), "{stdout}");
+    let calls = place.json(&["runs", "show", &place.last()], 0)["tool_calls"].clone();
+    assert_eq!((&calls[0]["outcome"], &calls[0]["reason"]), (&json!("denied"), &json!("not today")));
 
     place.puppet(message, &[&flags[..], &["--approve", "always"]].concat(), 0);
     place.puppet(message, &[&flags[..], &["--approve", "never"]].concat(), 0);
@@ -470,6 +483,7 @@ fn a_fork_goes_on_from_the_middle() {
     assert_eq!(place.refunds(), "A-1 5\n");
     let fork = place.last();
     assert!(stderr.contains(&fork) && fork != run, "{stderr}");
+    assert!(stderr.contains("goes on by itself from here") && !stderr.contains("answer with"), "{stderr}");
     let created = &place.events(&fork)[0]["data"];
     assert_eq!(created["forked_from"], json!({"run": run, "at": at}));
     let (_, stderr) = place.ends(&["runs", "fork", &run, "--at", "99"], 2);
@@ -499,7 +513,12 @@ fn runs_are_listed_filtered_and_paged() {
     let cursor = page["next"].as_str().expect("there are more");
     assert_eq!(agents(&["--limit", "2", "--cursor", cursor]), ["puppet"]);
     let (table, _) = place.ends(&["runs"], 0);
-    assert!(table.contains("STATUS") && table.contains("failed"), "{table}");
+    assert!(table.contains("STATUS") && table.contains("failed") && table.contains("say three"), "{table}");
+    let ids: Vec<_> = table.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(ids.len(), 3);
+    for id in ids {
+        place.ends(&["runs", "show", id], 0);
+    }
 
     let (_, stderr) = place.ends(&["runs", "prune", "--older-than", "0s", "--status", "running"], 2);
     assert!(stderr.contains("only finished runs"), "{stderr}");
@@ -550,6 +569,16 @@ fn what_cannot_be_is_told() {
     refused(&["run", "puppet.wasm", "hello", "--model", "gpt"], "is no source of a model");
     refused(&["run", "puppet.wasm", "hello", "--tools", "nothing.wasm"], "nothing.wasm");
     refused(&["run", "puppet.wasm", "hello", "--max-cost", "much"], "is no amount of dollars");
+    refused(&["run", "puppet.wasm", "hello", "--timeout", "soon"], "`soon` is no time, such as");
+    // A name with a mistake in it would leave a tool granted that was to be asked about.
+    refused(
+        &["run", "puppet.wasm", "hello", "--tools", "toolbox", "--ask-tool", "wirte-file"],
+        "`wirte-file` is the name of no tool that is bound here: there is `",
+    );
+    refused(
+        &["run", "puppet.wasm", "hello", "--model", "fast=playground", "--ask-model", "fats"],
+        "`fats` is the name of no model that is bound here: there is `fast`",
+    );
     refused(&["approvals", "show", "01a1ff88"], "no approval that waits begins with");
     let (_, stderr) = place.ends(&["run", "chat", "hello"], 1);
     assert!(stderr.contains("this run has no model"), "{stderr}");
@@ -581,6 +610,39 @@ fn json_is_one_event_a_line_and_then_the_run() {
     let (stdout, _) = place.puppet("fail so", &["--json"], 1);
     let run: Value = serde_json::from_str(stdout.lines().last().expect("a line")).expect("JSON");
     assert_eq!(run["failure"], json!({"kind": "tool-error", "message": "so"}));
+}
+
+#[test]
+fn a_run_goes_on_where_nobody_reads_its_events_any_more() {
+    let place = Place::new();
+    let mut command = place.command(&["run", "puppet.wasm", "ask go on?\nsay done", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
+    let _ended = watch(child.id());
+    let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    while !line.contains("input_required") {
+        line.clear();
+        assert!(stdout.read_line(&mut line).expect("it says something") > 0);
+    }
+    drop(stdout);
+    let run = place.last();
+    place.ends(&["runs", "input", &run, "yes"], 0);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(place.status(&run), "completed");
+}
+
+#[test]
+fn whoever_resumes_what_another_process_executes_is_told_so() {
+    let place = Place::new();
+    let spin = ["--fuel", "1000000000000", "--timeout", "1h"];
+    let running = place.puppet_until("think begin\nspin", &spin, "begin");
+    let run = place.last();
+    let waiting = place.begin(&["runs", "resume", &run], "another process has this run");
+    waiting.interrupt();
+    waiting.ends(8);
+    assert_eq!(place.status(&run), "running");
+    place.ends(&["runs", "cancel", &run], 0);
+    running.ends(130);
 }
 
 #[test]

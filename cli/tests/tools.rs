@@ -362,3 +362,25 @@ fn show_tells_what_the_same_flags_would_give_a_call() {
     assert_eq!(view["imports"]["acme:weather/forecast@1.0.0#cities"]["name"], "cities");
     assert_eq!(view["imports"]["acme:weather/forecast@1.0.0#get-forecast"], Value::Null);
 }
+
+#[test]
+fn all_tools_of_a_component_are_shown_and_explained_as_they_are_given() {
+    let place = Place::new();
+    let flags = ["--tools", "toolbox", "--ask-tool", "write-file=May it?"];
+    let show = ["policy", "show", "chat", "--model", "fast=playground", "--json"];
+    let (shown, _) = place.ends(&[&show[..], &flags].concat(), 0);
+    let view: Value = serde_json::from_str(&shown).expect("one JSON object");
+    assert_eq!(view["tools"]["read-file"]["standing"], "granted");
+    assert_eq!(view["tools"]["write-file"]["question"], "May it?");
+    assert_eq!(view["models"][0]["standing"], "granted");
+
+    let verdict = |action: &str| {
+        let input = json!({"path": "/workspace/a.txt", "content": ""}).to_string();
+        let explain = ["policy", "explain", "--json", "--action", action, "--input", &input];
+        let (told, _) = place.ends(&[&explain[..], &flags].concat(), 0);
+        serde_json::from_str::<Value>(&told).expect("one JSON object")["verdict"].clone()
+    };
+    assert_eq!((verdict("call:read-file"), verdict("call:write-file")), (json!("allow"), json!("ask")));
+    let (told, _) = place.ends(&["policy", "check", "rules.cedar", "--tools", "ledger.wasm"], 0);
+    assert!(told.contains("call:refund"), "{told}");
+}

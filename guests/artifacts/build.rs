@@ -81,7 +81,8 @@ impl Folders {
 
     /// Says what the guests are made of, so that cargo knows when to build them again.
     fn watch(&self, guests: &[&Guest]) {
-        let shared = ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "sdk"].map(|name| self.guests.join(name));
+        let shared =
+            ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "sdk", "wording"].map(|name| self.guests.join(name));
         let own = guests.iter().map(|guest| self.guests.join(guest.name));
         let contracts = guests.iter().flat_map(|guest| guest.contracts).map(|name| self.wit.join(name));
         for path in shared.into_iter().chain(own).chain(contracts) {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// The text of a guest in `guests/adversarial/wat`.
 macro_rules! wat {
     ($name:literal) => {
-        include_str!(concat!("../../guests/adversarial/wat/", $name, ".wat"))
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../guests/adversarial/wat/", $name, ".wat"))
     };
 }
 pub(crate) use wat;

@@ -4,10 +4,9 @@ use std::time::SystemTime;
 
 use casemate::{Answer, Approval};
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use crate::options::{CacheOptions, DataOptions};
+use crate::options::{CacheOptions, DataOptions, OutputOptions};
 use crate::render::{self, BOLD, DIM, GOOD, plain, styled};
 use crate::store::Store;
 use crate::{input, person, story};
@@ -33,14 +32,7 @@ pub(crate) struct Approvals {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    output: Output,
-}
-
-#[derive(Args, Clone, Copy)]
-struct Output {
-    /// Print JSON
-    #[arg(long, global = true, help_heading = "Output")]
-    json: bool,
+    output: OutputOptions,
 }
 
 #[derive(Subcommand)]
@@ -118,18 +110,19 @@ fn list(approvals: &[Approval], json: bool) -> anyhow::Result<ExitCode> {
         anstream::eprintln!("nobody is asked anything");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["APPROVAL", "RUN", "QUESTION", "ABOUT", "EXPIRES"]);
-    for Approval { run, request, .. } in approvals {
+    let ids: Vec<_> = approvals.iter().map(|approval| approval.request.id.to_string()).collect();
+    let rows = render::short_ids(&ids).into_iter().zip(approvals).map(|(id, Approval { run, request, .. })| {
         let left = request.expires.duration_since(SystemTime::now()).ok();
-        table.add_row([
-            request.id.to_string(),
-            run.to_string(),
-            story::shorten(&story::on_one_line(&request.question), 40),
-            story::shorten(&plain(&format!("{} {}", request.subject.name(), story::compact(&request.input))), 48),
+        let about = format!("{} {}", request.subject.name(), story::compact(&request.input));
+        [
+            id,
+            render::short_ids(&[run.to_string()]).concat(),
             left.map_or_else(|| "too late".to_owned(), |left| format!("in {}", story::roughly(left))),
-        ]);
-    }
+            story::shorten(&story::on_one_line(&request.question), 40),
+            story::on_one_line(&about),
+        ]
+    });
+    let table = render::table(["APPROVAL", "RUN", "EXPIRES", "QUESTION", "ABOUT"], rows);
     writeln!(anstream::stdout().lock(), "{table}")?;
     Ok(ExitCode::SUCCESS)
 }

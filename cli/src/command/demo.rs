@@ -49,7 +49,7 @@ impl Demo {
         anstream::println!("{}", styled(BOLD, "1. An agent that mends a bug, and survives its process"));
         let mended = mending::show(&engine, cache, place.path()).await?;
 
-        anstream::println!("\n{}", styled(BOLD, "2. A useful tool, in a sandbox that sees one folder"));
+        anstream::println!("{}", styled(BOLD, "2. A useful tool, in a sandbox that sees one folder"));
         let toolbox = source::load(&engine, "toolbox").await?;
         show_tools(&toolbox, &project).await?;
 

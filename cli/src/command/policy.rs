@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use casemate::{Component, Engine, Tool, ToolFacts};
 use clap::Subcommand;
 
-use crate::options::{CacheOptions, DataOptions, ToolFlag};
+use crate::options::{CacheOptions, DataOptions, KnownTools, all_tools};
 use crate::source::Loader;
 
 /// Look at rules and grants before anything runs
@@ -30,11 +30,23 @@ impl Policy {
     }
 }
 
-/// What rules can know of the tools that are named.
-async fn facts(engine: &Engine, flags: &[ToolFlag]) -> anyhow::Result<Vec<ToolFacts>> {
+/// What is known of tools.
+struct Known {
+    /// What rules can know of each.
+    facts: Vec<ToolFacts>,
+    /// Those that are granted by being named.
+    given: Vec<String>,
+}
+
+async fn known(engine: &Engine, options: &KnownTools) -> anyhow::Result<Known> {
     let mut loader = Loader::new(engine);
     let mut facts = Vec::new();
-    for flag in flags {
+    for bundle in &options.bundles {
+        let provider = loader.load(bundle).await?;
+        facts.extend(all_tools(&provider)?.into_iter().map(|tool| Tool::from(tool).facts().clone()));
+    }
+    let given = facts.iter().map(|tool| tool.identity.name.clone()).collect();
+    for flag in &options.tools {
         if flag.is_declaration() {
             facts.extend(flag.http_tools()?.into_iter().map(|tool| Tool::from(tool).facts().clone()));
             continue;
@@ -42,5 +54,5 @@ async fn facts(engine: &Engine, flags: &[ToolFlag]) -> anyhow::Result<Vec<ToolFa
         let provider: Component = loader.load(flag.file()).await?;
         facts.extend(flag.tools(&provider)?.into_iter().map(|tool| Tool::from(tool).facts().clone()));
     }
-    Ok(facts)
+    Ok(Known { facts, given })
 }

@@ -89,6 +89,9 @@ impl Run {
         let recipe = Recipe::new(&self.agent, system, &self.options)?;
         let mut request = RunRequest::new(message).attachment(recipe.attachment()?);
         if let Some(workspace) = &self.workspace {
+            if !workspace.is_dir() {
+                bail!("the workspace `{}` is no folder that is there", workspace.display());
+            }
             setup::check_folder(workspace, data)?;
             request = request.workspace(workspace);
         }

@@ -13,16 +13,14 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::live::{self, DIVERGED, Part};
-use crate::options::{CacheOptions, DataOptions};
+use crate::options::{CacheOptions, DataOptions, OutputOptions};
+use crate::record::each_event;
 use crate::render::{BAD, DIM, GOOD, WARN, plain, styled};
 use crate::store::Store;
 use crate::story::{self, Story};
 use crate::{input, person};
 
 use super::run::ShowOptions;
-
-/// How many events are read at once.
-const PAGE: usize = 500;
 
 /// Look after runs: find them, read what happened, steer them, and go on with them
 ///
@@ -45,24 +43,17 @@ pub(crate) struct Runs {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    output: Output,
-}
-
-#[derive(Args, Clone, Copy)]
-struct Output {
-    /// Print JSON
-    #[arg(long, global = true, help_heading = "Output")]
-    json: bool,
+    output: OutputOptions,
 }
 
 #[derive(Subcommand)]
 enum Command {
     List(list::List),
-    #[command(flatten)]
-    Existing(Existing),
     /// Go on with a run, in this process: one that is paused, waits, or whose process is gone
     Resume(Follow),
     Fork(Fork),
+    #[command(flatten)]
+    Existing(Existing),
 }
 
 /// What is done with runs that are there, without executing their agents.
@@ -113,7 +104,7 @@ enum Existing {
 struct Follow {
     /// Which run
     id: String,
-    /// Begin with the event of this number
+    /// Begin with the event of this number [default: 1, and the next one for `resume`]
     #[arg(long, value_name = "N")]
     from: Option<u64>,
     #[command(flatten)]
@@ -132,7 +123,7 @@ struct FollowOptions {
 }
 
 impl FollowOptions {
-    fn with(self, output: Output) -> ShowOptions {
+    fn with(self, output: OutputOptions) -> ShowOptions {
         ShowOptions { approve: self.approve, json: output.json, verbose: self.verbose }
     }
 }
@@ -209,7 +200,7 @@ async fn closing(store: &Store, work: impl Future<Output = anyhow::Result<ExitCo
 }
 
 impl Existing {
-    async fn run(self, store: &Store, output: Output) -> anyhow::Result<ExitCode> {
+    async fn run(self, store: &Store, output: OutputOptions) -> anyhow::Result<ExitCode> {
         match self {
             Self::Show(show) => show.run(store, output).await,
             Self::Events { id, from } => events(&store.run(&id).await?, from, output).await,
@@ -233,39 +224,35 @@ impl Existing {
     }
 }
 
-/// The number after that of the last event.
-async fn next_event(store: &Store, run: &Run) -> anyhow::Result<u64> {
-    let head = store.runs().storage().head(run.id()).await?;
-    Ok(head.map_or(1, |head| head.next))
-}
-
-async fn events(run: &Run, from: u64, output: Output) -> anyhow::Result<ExitCode> {
+async fn events(run: &Run, from: u64, output: OutputOptions) -> anyhow::Result<ExitCode> {
     let mut out = anstream::stdout().lock();
     let mut story = Story::default();
-    let (mut next, mut began) = (1, None);
-    loop {
-        let events = run.recorded(next, PAGE).await?;
-        let Some(last) = events.last() else { return Ok(ExitCode::SUCCESS) };
-        next = last.sequence + 1;
-        for event in &events {
-            let began = *began.get_or_insert(event.at);
-            let line = story.tell(event);
-            if event.sequence < from {
-                continue;
-            }
-            if output.json {
-                writeln!(out, "{}", serde_json::to_string(event)?)?;
-                continue;
-            }
-            let after = story::time(event.at.duration_since(began).unwrap_or_default());
-            let place = styled(DIM, format_args!("{:>4} {after:>9}", event.sequence));
-            let hint = line.hint.map_or_else(String::new, |hint| format!(" (allow it with {hint})"));
-            writeln!(out, "{place}  {} {}{}", styled(line.style, line.mark), line.text, styled(DIM, hint))?;
+    let mut began = None;
+    each_event(run, |event| {
+        let began = *began.get_or_insert(event.at);
+        let line = story.tell(&event);
+        if event.sequence < from {
+            return Ok(());
         }
-    }
+        if output.json {
+            return Ok(writeln!(out, "{}", serde_json::to_string(&event)?)?);
+        }
+        let after = story::time(event.at.duration_since(began).unwrap_or_default());
+        let place = styled(DIM, format_args!("{:>4} {after:>9}", event.sequence));
+        let hint = line.hint.map(|hint| styled(DIM, format_args!(" (allow it with {hint})")));
+        let (mark, hint) = (styled(line.style, line.mark), hint.unwrap_or_default());
+        Ok(writeln!(out, "{place}  {mark} {}{hint}", line.text)?)
+    })
+    .await?;
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn resume(follow: Follow, cache: &CacheOptions, data: &DataOptions, output: Output) -> anyhow::Result<ExitCode> {
+async fn resume(
+    follow: Follow,
+    cache: &CacheOptions,
+    data: &DataOptions,
+    output: OutputOptions,
+) -> anyhow::Result<ExitCode> {
     let Follow { id, from, show } = follow;
     let (store, run) = Store::executing(cache, data, &id).await?;
     let summary = run.summary().await?;
@@ -274,7 +261,7 @@ async fn resume(follow: Follow, cache: &CacheOptions, data: &DataOptions, output
         let word = crate::view::standing(&summary).2;
         bail!("run {} is finished: it is {word}; `casemate runs fork` starts another one from it", summary.id);
     }
-    let next = next_event(&store, &run).await?;
+    let next = store.last_event(&run).await? + 1;
     // One that waits goes on by what it waits for.
     if summary.status != RunStatus::Waiting {
         run.resume().await?;
@@ -284,8 +271,8 @@ async fn resume(follow: Follow, cache: &CacheOptions, data: &DataOptions, output
     live::follow(&store, run, follow).await
 }
 
-async fn pause(store: &Store, run: &Run, output: Output) -> anyhow::Result<ExitCode> {
-    let mut events = run.events(next_event(store, run).await?);
+async fn pause(store: &Store, run: &Run, output: OutputOptions) -> anyhow::Result<ExitCode> {
+    let mut events = run.events(store.last_event(run).await? + 1);
     if run.summary().await?.status == RunStatus::Paused {
         return told(store, run, "paused", output);
     }
@@ -303,7 +290,7 @@ async fn pause(store: &Store, run: &Run, output: Output) -> anyhow::Result<ExitC
     bail!("run {} came to its end before it paused", run.id())
 }
 
-async fn cancel(store: &Store, run: &Run, reason: String, output: Output) -> anyhow::Result<ExitCode> {
+async fn cancel(store: &Store, run: &Run, reason: String, output: OutputOptions) -> anyhow::Result<ExitCode> {
     store.prepare_to_stop(run).await?;
     run.cancel(reason).await?;
     // Where nobody executes it, it is stopped here.
@@ -315,7 +302,7 @@ async fn cancel(store: &Store, run: &Run, reason: String, output: Output) -> any
 }
 
 /// Says what a run was told.
-fn told(store: &Store, run: &Run, word: &str, output: Output) -> anyhow::Result<ExitCode> {
+fn told(store: &Store, run: &Run, word: &str, output: OutputOptions) -> anyhow::Result<ExitCode> {
     let mut out = anstream::stdout().lock();
     let id = run.id();
     if output.json {
@@ -334,7 +321,7 @@ fn told(store: &Store, run: &Run, word: &str, output: Output) -> anyhow::Result<
 }
 
 impl Settle {
-    async fn run(self, store: &Store, output: Output) -> anyhow::Result<ExitCode> {
+    async fn run(self, store: &Store, output: OutputOptions) -> anyhow::Result<ExitCode> {
         let run = store.run(&self.id).await?;
         if !is_in_doubt(&run, self.effect).await? {
             bail!("effect {} of run {} is not in doubt", self.effect, run.id());
@@ -350,23 +337,21 @@ impl Settle {
 }
 
 async fn is_in_doubt(run: &Run, effect: u64) -> anyhow::Result<bool> {
-    let (mut next, mut doubt) = (1, false);
-    loop {
-        let events = run.recorded(next, PAGE).await?;
-        let Some(last) = events.last() else { return Ok(doubt) };
-        next = last.sequence + 1;
-        for event in &events {
-            match &event.kind {
-                EventKind::InDoubt { id, .. } if *id == effect => doubt = true,
-                EventKind::Settled { id, .. } if *id == effect => doubt = false,
-                _ => {}
-            }
+    let mut doubt = false;
+    each_event(run, |event| {
+        match event.kind {
+            EventKind::InDoubt { id, .. } if id == effect => doubt = true,
+            EventKind::Settled { id, .. } if id == effect => doubt = false,
+            _ => {}
         }
-    }
+        Ok(())
+    })
+    .await?;
+    Ok(doubt)
 }
 
 impl Fork {
-    async fn run(self, cache: &CacheOptions, data: &DataOptions, output: Output) -> anyhow::Result<ExitCode> {
+    async fn run(self, cache: &CacheOptions, data: &DataOptions, output: OutputOptions) -> anyhow::Result<ExitCode> {
         let (store, run) = Store::executing(cache, data, &self.id).await?;
         let fork = run.fork(self.at, self.input).await?;
         let show = self.show.with(output);
@@ -374,7 +359,7 @@ impl Fork {
     }
 }
 
-async fn replay(run: &Run, output: Output) -> anyhow::Result<ExitCode> {
+async fn replay(run: &Run, output: OutputOptions) -> anyhow::Result<ExitCode> {
     let replayed = run.replay().await?;
     let diverged = matches!(replayed.end, ReplayEnd::Diverged { .. });
     let mut out = anstream::stdout().lock();

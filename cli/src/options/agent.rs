@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use casemate::{Agent, ComponentTool, Engine, Gate, Limits, Tool};
+use casemate::{Agent, Engine, Gate};
 use clap::{Args, Parser};
 
 use super::budget::BudgetOptions;
 use super::flags::Flags;
 use super::{DataOptions, LimitOptions, Meter, SandboxOptions};
-use crate::binding::Binding;
 use crate::setup::Setup;
-use crate::source::{self, Loader};
+use crate::source::Loader;
 
 /// How long a person has to decide.
 const APPROVAL_TIME: Duration = Duration::from_hours(7 * 24);
@@ -24,11 +23,6 @@ const WORKING_TIME: Duration = Duration::from_hours(1);
 pub(crate) struct AgentOptions {
     #[command(flatten)]
     sandbox: SandboxOptions,
-    /// Give it all tools of a component, such as `toolbox`: bound, and granted where `--ask-tool` says nothing else
-    ///
-    /// They reach what the agent is granted: its workspace, at `/workspace`, and the folders of `--dir`.
-    #[arg(long = "tools", value_name = "SOURCE", help_heading = "Tools")]
-    bundles: Vec<String>,
     #[command(flatten)]
     limits: LimitOptions,
     #[command(flatten)]
@@ -54,9 +48,6 @@ impl AgentOptions {
         let mut flags = Flags::default();
         let SandboxOptions { grants, tools, models, policy } = &self.sandbox;
         models.write(&mut flags)?;
-        for bundle in &self.bundles {
-            flags.add("tools", source::absolute(bundle)?);
-        }
         tools.write(&mut flags)?;
         grants.write(&mut flags)?;
         policy.write(&mut flags)?;
@@ -77,28 +68,15 @@ impl AgentOptions {
         let agent = Agent::load(engine, bytes).await.context("the component of the agent cannot be loaded")?;
         let component = agent.component().clone();
         let mut loader = Loader::new(engine);
-        let mut binding = Binding::new(&component, limits);
-        let bundled = bind_all(&self.bundles, &mut binding, &mut loader, limits).await?;
-        let setup = Setup::of(component, binding, &mut loader, self.sandbox, limits, data).await?;
+        let setup = Setup::of(component, &mut loader, self.sandbox, limits, data).await?.granting_models()?;
         setup.warn_of_missing_secrets().await;
-        let mut grants = setup.grants;
-        for name in bundled {
-            if grants.find_tool(&name).is_none() {
-                grants = grants.tool(name)?;
-            }
-        }
-        for name in setup.models.names() {
-            if grants.find_model(name).is_none() {
-                grants = grants.model(name)?;
-            }
-        }
         let gate = Gate::builder().approval_time(APPROVAL_TIME).secrets(setup.secrets);
         let gate = match setup.policy {
             Some(policy) => gate.policy(policy).build(),
             None => gate.build(),
         };
         Ok(agent
-            .grants(grants)
+            .grants(setup.grants)
             .tools(setup.binding.tools)
             .imports(setup.binding.imports)
             .models(setup.models)
@@ -107,26 +85,6 @@ impl AgentOptions {
             .budget(self.budget.budget())
             .limits(self.limits.limits_with(engine, WORKING_TIME)?))
     }
-}
-
-/// Binds all tools of these components, and answers with their names.
-async fn bind_all(
-    bundles: &[String],
-    binding: &mut Binding,
-    loader: &mut Loader<'_>,
-    limits: Limits,
-) -> anyhow::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for bundle in bundles {
-        let provider = loader.load(bundle).await?;
-        for export in provider.description().tools.into_iter().filter(|tool| tool.callable) {
-            let tool: ComponentTool = provider.tool(&export.name)?.inheriting().limits(limits);
-            let tool = Tool::from(tool);
-            names.push(tool.name().to_owned());
-            binding.tools = binding.tools.clone().with(tool)?;
-        }
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

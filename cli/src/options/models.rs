@@ -30,9 +30,10 @@ impl ModelOptions {
 
     pub(super) fn write(&self, flags: &mut Flags) -> anyhow::Result<()> {
         for ModelFlag { name, source } in &self.models {
+            let name = if name == source.sort() { String::new() } else { format!("{name}=") };
             match source {
-                Source::Playground => flags.add("model", format_args!("{name}=playground")),
-                Source::Scripted(file) => flags.add("model", format_args!("{name}=scripted:{}", absolute(file)?)),
+                Source::Playground => flags.add("model", format_args!("{name}playground")),
+                Source::Scripted(file) => flags.add("model", format_args!("{name}scripted:{}", absolute(file)?)),
             }
         }
         Ok(())

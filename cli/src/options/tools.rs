@@ -25,10 +25,18 @@ pub(crate) struct ToolOptions {
     /// what the call is granted (`--dir`, `--env`, and the tools) and has the limits of the call.
     #[arg(long = "tool", value_name = "NAME=SOURCE", value_parser = ToolFlag::named)]
     pub(crate) tools: Vec<ToolFlag>,
+    /// Give it all tools of a component, such as `toolbox`: bound, and granted where `--ask-tool` says nothing else
+    ///
+    /// They reach what it is granted itself: the folders of `--dir`, and an agent's workspace, at `/workspace`.
+    #[arg(long = "tools", value_name = "SOURCE")]
+    pub(crate) bundles: Vec<String>,
 }
 
 impl ToolOptions {
     pub(super) fn write(&self, flags: &mut Flags) -> anyhow::Result<()> {
+        for bundle in &self.bundles {
+            flags.add("tools", source::absolute(bundle)?);
+        }
         for flag in &self.tools {
             let export = flag.export().map_or_else(String::new, |export| format!("#{export}"));
             let source = format!("{}{export}", source::absolute(flag.file())?);
@@ -49,6 +57,9 @@ pub(crate) struct KnownTools {
     /// FILE.toml declares
     #[arg(long = "tool", value_name = "[NAME=]SOURCE", value_parser = ToolFlag::perhaps_named)]
     pub(crate) tools: Vec<ToolFlag>,
+    /// Know all tools of a component, such as `toolbox`, and that they are granted where `--ask-tool` says nothing else
+    #[arg(long = "tools", value_name = "SOURCE")]
+    pub(crate) bundles: Vec<String>,
 }
 
 /// A tool's own name, and where it comes from.
@@ -124,7 +135,7 @@ impl ToolFlag {
         if self.name.is_some() || self.export().is_some() {
             return Ok(vec![self.tool(provider, Limits::default())?]);
         }
-        callable(provider).iter().map(|export| Ok(provider.tool(export)?)).collect()
+        all_tools(provider)
     }
 
     fn only_export(&self, provider: &Component) -> anyhow::Result<String> {
@@ -140,6 +151,11 @@ impl ToolFlag {
             }
         }
     }
+}
+
+/// All tools of a component.
+pub(crate) fn all_tools(provider: &Component) -> anyhow::Result<Vec<ComponentTool>> {
+    callable(provider).iter().map(|export| Ok(provider.tool(export)?)).collect()
 }
 
 fn callable(component: &Component) -> Vec<String> {

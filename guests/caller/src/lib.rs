@@ -1,13 +1,12 @@
 //! A guest that calls tools, in every way there is: what `wit/caller` says, and nothing else.
 
-mod json;
-
 mod bindings {
     #![allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
 
     wit_bindgen::generate!({
         path: ["../../wit/agent", "../../wit/caller"],
         world: "casemate:caller/caller",
+        with: { "casemate:agent/types@0.1.0": casemate_wording::types },
         generate_all,
     });
 
@@ -17,8 +16,8 @@ mod bindings {
 }
 
 use bindings::casemate::agent::tools::{self, ToolCall};
-use bindings::casemate::agent::types::Error;
 use bindings::exports::casemate::caller::calls;
+use casemate_wording::{quoted, reason, tally, told, unquoted};
 use std::hint::black_box;
 use std::iter;
 
@@ -44,7 +43,7 @@ impl calls::Guest for Caller {
     fn call_all(calls: Vec<(String, String)>) -> Vec<String> {
         let calls: Vec<_> =
             calls.into_iter().map(|(name, input)| ToolCall { id: String::new(), name, input }).collect();
-        tools::call_all(&calls).into_iter().map(|result| told(result.map_err(text))).collect()
+        tools::call_all(&calls).into_iter().map(|result| told(result.map_err(reason))).collect()
     }
 
     fn call_many_at_once(name: String, input: String, count: u32) -> (u32, u32) {
@@ -58,7 +57,7 @@ impl calls::Guest for Caller {
     }
 
     fn flow(order: String, amount: u32) -> Result<String, String> {
-        let order = json::quoted(&order);
+        let order = quoted(&order);
         call("lookup", &format!(r#"{{"order":{order}}}"#))?;
         call("refund", &format!(r#"{{"order":{order},"amount":{amount}}}"#))
     }
@@ -67,13 +66,13 @@ impl calls::Guest for Caller {
         let Some(below) = depth.checked_sub(1) else {
             return Ok("bottom".to_owned());
         };
-        let quoted = json::quoted(&name);
+        let quoted = quoted(&name);
         let answer = call(&name, &format!(r#"{{"name":{quoted},"depth":{below}}}"#))?;
-        Ok(json::unquoted(&answer).unwrap_or(&answer).to_owned())
+        Ok(unquoted(&answer).unwrap_or(&answer).to_owned())
     }
 
     fn recurse(name: String) -> Result<String, String> {
-        let quoted = json::quoted(&name);
+        let quoted = quoted(&name);
         call(&name, &format!(r#"{{"name":{quoted}}}"#))
     }
 
@@ -91,32 +90,7 @@ impl calls::Guest for Caller {
 }
 
 fn call(name: &str, input: &str) -> Result<String, String> {
-    tools::call(name, input).map_err(text)
-}
-
-/// An error as our callers read it: its case, and what it says.
-fn text(error: Error) -> String {
-    let (case, reason) = match error {
-        Error::Denied(reason) => ("denied", reason),
-        Error::NotFound(reason) => ("not-found", reason),
-        Error::InvalidInput(reason) => ("invalid-input", reason),
-        Error::LimitExceeded(reason) => ("limit-exceeded", reason),
-        Error::Failed(reason) => ("failed", reason),
-        Error::Cancelled => return "cancelled".to_owned(),
-    };
-    format!("{case}: {reason}")
-}
-
-fn told(result: Result<String, String>) -> String {
-    result.map_or_else(|error| error, |output| format!("ok: {output}"))
-}
-
-/// How many succeeded, and how many did not.
-fn tally<T, E>(results: impl IntoIterator<Item = Result<T, E>>) -> (u32, u32) {
-    results.into_iter().fold((0, 0), |(good, bad), result| match result {
-        Ok(_) => (good + 1, bad),
-        Err(_) => (good, bad + 1),
-    })
+    tools::call(name, input).map_err(reason)
 }
 
 /// Work that no compiler leaves out.

@@ -40,6 +40,7 @@ mod bindings {
     wit_bindgen::generate!({
         path: "../../wit/agent",
         world: "casemate:agent/agent",
+        with: { "casemate:agent/types@0.1.0": casemate_wording::types },
         generate_all,
     });
 
@@ -48,9 +49,10 @@ mod bindings {
     use super::Puppet;
 }
 
-use bindings::casemate::agent::types::{Content, Error, Message, Role, ToolCall};
 use bindings::casemate::agent::{model, run, tools};
 use bindings::exports::casemate::agent::handler::{self, Guest, Response};
+use casemate_wording::reason;
+use casemate_wording::types::{Content, Error, Message, Role, ToolCall};
 
 struct Puppet;
 
@@ -228,15 +230,7 @@ fn context() -> String {
 }
 
 fn told(result: Result<String, Error>) -> String {
-    match result {
-        Ok(text) => text,
-        Err(Error::Denied(text)) => format!("denied: {text}"),
-        Err(Error::NotFound(text)) => format!("not-found: {text}"),
-        Err(Error::InvalidInput(text)) => format!("invalid-input: {text}"),
-        Err(Error::LimitExceeded(text)) => format!("limit-exceeded: {text}"),
-        Err(Error::Failed(text)) => format!("failed: {text}"),
-        Err(Error::Cancelled) => "cancelled".to_owned(),
-    }
+    result.unwrap_or_else(reason)
 }
 
 fn number(text: &str) -> u64 {

@@ -6,6 +6,7 @@ mod bindings {
     wit_bindgen::generate!({
         path: ["../../wit/agent", "../../wit/talker"],
         world: "casemate:talker/talker",
+        with: { "casemate:agent/types@0.1.0": casemate_wording::types },
         generate_all,
     });
 
@@ -16,8 +17,9 @@ mod bindings {
 
 use bindings::casemate::agent::model::{self, ChatRequest, ChatResponse};
 use bindings::casemate::agent::tools::{self, ToolCall, ToolDefinition};
-use bindings::casemate::agent::types::{Content, Error, Message, Outcome, Role, ToolResult};
 use bindings::exports::casemate::talker::talks;
+use casemate_wording::types::{Content, Error, Message, Outcome, Role, ToolResult};
+use casemate_wording::{quoted, reason, tally, told};
 
 struct Talker;
 
@@ -62,10 +64,7 @@ impl talks::Guest for Talker {
     }
 
     fn say_many(text: String, count: u32) -> (u32, u32) {
-        (0..count).fold((0, 0), |(good, bad), _| match say(None, text.clone()) {
-            Ok(_) => (good + 1, bad),
-            Err(_) => (good, bad + 1),
-        })
+        tally((0..count).map(|_| say(None, text.clone())))
     }
 }
 
@@ -108,35 +107,4 @@ fn call_tool(call: &ToolCall) -> ToolResult {
         Err(error) => (quoted(&reason(error)), Outcome::Failed),
     };
     ToolResult { id: call.id.clone(), output, outcome }
-}
-
-/// A text as JSON.
-fn quoted(text: &str) -> String {
-    let mut json = String::from('"');
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => json.extend(['\\', letter]),
-            control if control < ' ' => json.push(' '),
-            other => json.push(other),
-        }
-    }
-    json.push('"');
-    json
-}
-
-/// An error as our callers read it: its case, and what it says.
-fn reason(error: Error) -> String {
-    let (case, reason) = match error {
-        Error::Denied(reason) => ("denied", reason),
-        Error::NotFound(reason) => ("not-found", reason),
-        Error::InvalidInput(reason) => ("invalid-input", reason),
-        Error::LimitExceeded(reason) => ("limit-exceeded", reason),
-        Error::Failed(reason) => ("failed", reason),
-        Error::Cancelled => return "cancelled".to_owned(),
-    };
-    format!("{case}: {reason}")
-}
-
-fn told(result: Result<String, String>) -> String {
-    result.map_or_else(|error| error, |text| format!("ok: {text}"))
 }

@@ -12,7 +12,7 @@ use casemate::{Engine, Grants};
 use serde_json::json;
 
 use crate::options::CacheOptions;
-use crate::render::{BAD, BOLD, DIM, GOOD, styled};
+use crate::render::{self, BAD, BOLD, DIM, GOOD, styled};
 
 const FILES: [(&str, &str); 3] = [
     ("README.md", include_str!("calendar/README.md")),
@@ -43,15 +43,10 @@ pub(super) async fn show(engine: &Engine, cache: &CacheOptions, folder: &Path) -
     show_cases(engine, &project).await?;
 
     let mut agent = stage.start(&[
-        "run",
-        "chat",
-        "Some months have the wrong number of days. Find out why, and mend it.",
-        "--model=scripted:script.toml",
-        "--tools=toolbox",
-        "--tool=days-in-month=calendar/calendar.wat",
-        "--allow-tool=days-in-month",
-        "--ask-tool=edit-file=May it change the file?",
-        "--workspace=calendar",
+        &["run", "chat", "Some months have the wrong number of days. Find out why, and mend it."],
+        &["--model", "scripted:script.toml", "--workspace", "calendar", "--tools", "toolbox"],
+        &["--tool", "days-in-month=calendar/calendar.wat", "--allow-tool", "days-in-month"],
+        &["--ask-tool", "edit-file=May it change the file?"],
     ])?;
     let asked = waits_for_a_person(&stage, &mut agent).await?;
     agent.kill().context("the agent's process cannot be killed")?;
@@ -60,37 +55,36 @@ pub(super) async fn show(engine: &Engine, cache: &CacheOptions, folder: &Path) -
     anstream::println!("\n   {}\n", styled(BAD, sentence));
 
     let (run, approval) = (asked.run.to_string(), asked.asked.id.to_string());
-    stage.finish(&["approvals", "approve", &approval])?;
-    stage.finish(&["runs", "resume", &run])?;
-    anstream::println!();
-    stage.finish(&["runs", "replay", &run])?;
-    anstream::println!();
+    stage.finish(&[&["approvals", "approve", &approval]])?;
+    stage.finish(&[&["runs", "resume", &run]])?;
+    stage.finish(&[&["runs", "replay", &run]])?;
     show_cases(engine, &project).await
 }
 
 impl Stage<'_> {
-    fn command(&self, arguments: &[&str]) -> anyhow::Result<Command> {
-        let quoted =
-            |argument: &&str| if argument.contains(' ') { format!("'{argument}'") } else { (*argument).to_owned() };
-        let shown: Vec<_> = arguments.iter().map(quoted).collect();
-        anstream::println!("   {} {}\n", styled(DIM, "$ casemate"), styled(BOLD, shown.join(" ")));
+    /// Shows a command as somebody would type it, on these lines.
+    fn command(&self, lines: &[&[&str]]) -> anyhow::Result<Command> {
+        let line = |words: &&[&str]| words.iter().map(|word| render::quoted(word)).collect::<Vec<_>>().join(" ");
+        let shown = lines.iter().map(line).collect::<Vec<_>>().join(" \\\n         ");
+        anstream::println!("   {} {}\n", styled(DIM, "$ casemate"), styled(BOLD, shown));
         let mut command = Command::new(std::env::current_exe().context("the binary does not find itself")?);
         command
-            .args(arguments)
-            .args(["--data", "data"])
+            .args(lines.concat())
             .args(&self.cache)
             .current_dir(self.folder)
+            .env("CASEMATE_DATA", self.folder.join("data"))
             .stdin(Stdio::null());
         Ok(command)
     }
 
-    fn start(&self, arguments: &[&str]) -> anyhow::Result<Child> {
-        self.command(arguments)?.spawn().context("the binary cannot be started again")
+    fn start(&self, lines: &[&[&str]]) -> anyhow::Result<Child> {
+        self.command(lines)?.spawn().context("the binary cannot be started again")
     }
 
-    fn finish(&self, arguments: &[&str]) -> anyhow::Result<()> {
-        let status = self.command(arguments)?.status().context("the binary cannot be started again")?;
-        ensure!(status.success(), "`casemate {}` ended with {status}", arguments.join(" "));
+    fn finish(&self, lines: &[&[&str]]) -> anyhow::Result<()> {
+        let status = self.command(lines)?.status().context("the binary cannot be started again")?;
+        ensure!(status.success(), "`casemate {}` ended with {status}", lines.concat().join(" "));
+        anstream::println!();
         Ok(())
     }
 }
@@ -125,7 +119,9 @@ async fn show_cases(engine: &Engine, project: &Path) -> anyhow::Result<bool> {
         }
     }
     let tried = passed + wrong.len();
-    let mark = if wrong.is_empty() { GOOD } else { BAD };
-    anstream::println!("   {}  {}\n", styled(mark, format!("{passed} of {tried} cases come out")), wrong.join("; "));
-    Ok(wrong.is_empty())
+    let all_right = wrong.is_empty();
+    let mark = if all_right { GOOD } else { BAD };
+    let wrong = if wrong.is_empty() { String::new() } else { format!(": {}", wrong.join("; ")) };
+    anstream::println!("   {}{wrong}\n", styled(mark, format!("{passed} of {tried} cases come out")));
+    Ok(all_right)
 }

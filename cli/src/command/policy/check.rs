@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use casemate::{CedarPolicy, PolicyProblem, Presence, ToolInputs};
 use clap::Args;
 
-use super::facts;
+use super::known;
 use crate::options::{CacheOptions, KnownTools, PolicyTexts};
 use crate::render::{self, BOLD, DIM, styled};
 
@@ -18,6 +18,7 @@ use crate::render::{self, BOLD, DIM, styled};
 Examples:
   casemate policy check rules.cedar --tool ledger.wasm
   casemate policy check rules.cedar --tool refund=ledger.wasm#refund --tool toolbox#read-file
+  casemate policy check rules.cedar --tools toolbox
 
 Exit status: 0 fine, though there may be warnings, 2 the rules cannot be used.")]
 pub(crate) struct Check {
@@ -31,7 +32,7 @@ pub(crate) struct Check {
 impl Check {
     pub(super) async fn run(self, cache: &CacheOptions) -> anyhow::Result<ExitCode> {
         let texts = PolicyTexts::read(&self.files)?;
-        let facts = facts(&cache.engine().build()?, &self.known.tools).await?;
+        let facts = known(&cache.engine().build()?, &self.known).await?.facts;
         let policy = match texts.compile(&facts) {
             Ok(policy) => policy,
             Err(errors) => {
@@ -56,7 +57,9 @@ fn show_problem(problem: &PolicyProblem, severity: &str) {
 
 fn hint(no_tools: bool) {
     if no_tools {
-        anstream::eprintln!("no tool is known, so nothing about inputs is; name tools with `--tool [NAME=]SOURCE`");
+        anstream::eprintln!(
+            "no tool is known, so nothing about inputs is; name tools with `--tool [NAME=]SOURCE` or `--tools SOURCE`"
+        );
     }
 }
 

@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::facts;
+use super::{Known, known};
 use crate::input;
 use crate::options::{CacheOptions, DataOptions, GrantOptions, KnownTools, PolicyOptions, PolicyTexts};
 use crate::render::{self, BAD, BOLD, DIM, GOOD, WARN, styled};
@@ -29,6 +29,8 @@ Examples:
       --action call:refund --input '{\"order\":\"A-1\",\"amount\":101}'
   casemate policy explain --policy rules.cedar --tool ledger.wasm --allow-tool refund \\
       --action call:refund --input @input.json --time 2026-01-31T20:00:00Z --json
+  casemate policy explain --policy rules.cedar --tools toolbox --ask-tool write-file \\
+      --action call:write-file --input '{\"path\":\"/workspace/a.txt\",\"content\":\"\"}'
   casemate policy explain --policy rules.cedar --allow-host api.example.com \\
       --action fetch --request 'GET https://api.example.com/v1' --address private
   casemate policy explain --policy rules.cedar --secret KEY@api.example.com \\
@@ -106,7 +108,7 @@ impl Explain {
         let input = input::parse(&self.input)?;
         let texts = self.policy.read()?;
         let granting = match self.action {
-            Attempt::Call(_) => self.grants.speak_of_tools(),
+            Attempt::Call(_) => self.grants.speak_of_tools() || !self.known.bundles.is_empty(),
             Attempt::Fetch | Attempt::Use(_) => self.grants.speak_of_requests(),
             Attempt::Chat(_) => self.grants.speak_of_models(),
         };
@@ -114,7 +116,7 @@ impl Explain {
             let flag = self.action.flag();
             bail!("there is nothing to explain: give rules with `--policy FILE`, or grants with `{flag}`");
         }
-        let facts = facts(&cache.engine().build()?, &self.known.tools).await?;
+        let Known { facts, given } = known(&cache.engine().build()?, &self.known).await?;
         let action = self.action(&facts, &input)?;
         let query = Query {
             principal: &self.policy.principal,
@@ -125,7 +127,7 @@ impl Explain {
         };
         let policy = texts.map(|texts| decide(&texts, &facts, &query)).transpose()?;
         let names: Vec<_> = facts.iter().map(|tool| tool.identity.name.as_str()).collect();
-        let grants = granting.then(|| self.grants.read(&names, data)).transpose()?;
+        let grants = granting.then(|| self.grants.read_with(&names, &given, data)).transpose()?;
         let grants = grants.map(|(grants, secrets)| granted::verdict(&grants, &secrets, &action));
         let verdicts = grants.iter().chain(policy.as_ref().map(|decision| &decision.verdict));
         let verdict = verdicts.max_by_key(|verdict| strictness(verdict)).context("nothing was decided")?.clone();

@@ -14,17 +14,19 @@ use crate::options::{CacheOptions, DataOptions, SandboxOptions};
 use crate::render::{self, BAD, BOLD, DIM, GOOD, WARN, styled};
 use crate::setup::Setup;
 
-/// Show what the sandbox of a component may do, with the flags that `call` takes
+/// Show what the sandbox of a component may do, with the flags about it that `call` and `run` take
 ///
-/// Nothing is called. Of variables only the names are shown.
+/// Nothing is called. Of variables only the names are shown. An agent is granted the models that are bound, as it is by
+/// `run`; its workspace, which its tools have at `/workspace`, is not shown.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   casemate policy show toolbox --dir .::/src
   casemate policy show agent.wasm --tool refund=ledger.wasm#refund --allow-tool refund --policy rules.cedar
+  casemate policy show chat --model playground --tools toolbox --ask-tool write-file
   casemate policy show planner.wasm --json")]
 pub(crate) struct Show {
-    /// A component, or `toolbox` for the built-in one
+    /// A component, or `toolbox` or `chat` for the built-in ones
     file: String,
     #[command(flatten)]
     sandbox: SandboxOptions,
@@ -123,6 +125,9 @@ impl Show {
     pub(super) async fn run(self, cache: &CacheOptions, data: &DataOptions) -> anyhow::Result<ExitCode> {
         let engine = cache.engine().build()?;
         let setup = Setup::load(&engine, &self.file, self.sandbox, Limits::default(), data).await?;
+        let exports = setup.component.description().exports;
+        let is_agent = exports.iter().any(|export| export.starts_with("casemate:agent/handler@"));
+        let setup = if is_agent { setup.granting_models()? } else { setup };
         let view = View::of(&setup);
         let mut out = anstream::stdout().lock();
         if self.json {

@@ -5,7 +5,9 @@ use casemate::{Event, EventKind, Run};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Output, PAGE, print};
+use super::print;
+use crate::options::OutputOptions;
+use crate::record::each_event;
 use crate::render::{BOLD, plain, styled};
 use crate::store::Store;
 use crate::story;
@@ -33,7 +35,7 @@ enum Command {
 }
 
 impl Files {
-    pub(super) async fn run(self, store: &Store, output: Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, store: &Store, output: OutputOptions) -> anyhow::Result<ExitCode> {
         let run = store.run(&self.id).await?;
         match self.command.unwrap_or(Command::List) {
             Command::List => list(&run, output).await?,
@@ -44,7 +46,7 @@ impl Files {
     }
 }
 
-async fn list(run: &Run, output: Output) -> anyhow::Result<()> {
+async fn list(run: &Run, output: OutputOptions) -> anyhow::Result<()> {
     let files = run.files().await?;
     if output.json {
         return Ok(print(&json!({ "files": files }))?);
@@ -59,7 +61,7 @@ async fn list(run: &Run, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn read(run: &Run, path: &str, output: Output) -> anyhow::Result<()> {
+async fn read(run: &Run, path: &str, output: OutputOptions) -> anyhow::Result<()> {
     let bytes = run.read_file(path).await?;
     if output.json {
         let text = String::from_utf8_lossy(&bytes);
@@ -69,7 +71,7 @@ async fn read(run: &Run, path: &str, output: Output) -> anyhow::Result<()> {
     Ok(std::io::stdout().lock().write_all(&bytes)?)
 }
 
-async fn diff(run: &Run, output: Output) -> anyhow::Result<()> {
+async fn diff(run: &Run, output: OutputOptions) -> anyhow::Result<()> {
     let edits = edits(run).await?;
     if output.json {
         return Ok(print(&json!({ "edits": edits }))?);
@@ -93,11 +95,11 @@ async fn diff(run: &Run, output: Output) -> anyhow::Result<()> {
 
 /// The events of edits.
 async fn edits(run: &Run) -> anyhow::Result<Vec<Event>> {
-    let (mut edits, mut next) = (Vec::new(), 1);
-    loop {
-        let events = run.recorded(next, PAGE).await?;
-        let Some(last) = events.last() else { return Ok(edits) };
-        next = last.sequence + 1;
-        edits.extend(events.into_iter().filter(|event| matches!(event.kind, EventKind::FileEdit { .. })));
-    }
+    let mut edits = Vec::new();
+    each_event(run, |event| {
+        edits.extend(Some(event).filter(|event| matches!(event.kind, EventKind::FileEdit { .. })));
+        Ok(())
+    })
+    .await?;
+    Ok(edits)
 }

@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::bail;
 use casemate::storage::{Cursor, Page, RunFilter};
-use casemate::{RunStatus, RunSummary};
+use casemate::{EventKind, RunStatus, RunSummary};
 use clap::{Args, ValueEnum};
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use super::{Output, print};
+use super::print;
+use crate::options::{self, OutputOptions};
 use crate::render::{self, plain};
 use crate::store::Store;
 use crate::{live, story, view};
@@ -69,46 +69,64 @@ impl From<Status> for RunStatus {
 }
 
 impl List {
-    pub(super) async fn run(self, store: &Store, output: Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, store: &Store, output: OutputOptions) -> anyhow::Result<ExitCode> {
         let statuses = self.statuses.iter().map(|&status| status.into()).collect();
         let filter = RunFilter { agent: self.agent, statuses, since: self.since, until: None };
         if self.limit == 0 {
             bail!("`--limit 0` lists nothing: give at least 1");
         }
         let page = store.runs().list(filter, self.limit, self.cursor.map(Cursor)).await?;
-        show(&page, &store.flag(), output)
+        if output.json {
+            return show_json(&page);
+        }
+        let mut messages = Vec::new();
+        for run in &page.items {
+            messages.push(message(store, run).await?);
+        }
+        show(&page, &messages, &store.flag())
     }
 
     /// Where nothing was ever started.
-    pub(super) fn of_nothing(output: Output) -> anyhow::Result<ExitCode> {
-        show(&Page { items: Vec::new(), next: None }, "", output)
+    pub(super) fn of_nothing(output: OutputOptions) -> anyhow::Result<ExitCode> {
+        let nothing = Page { items: Vec::new(), next: None };
+        if output.json { show_json(&nothing) } else { show(&nothing, &[], "") }
     }
 }
 
-fn show(page: &Page<RunSummary>, flag: &str, output: Output) -> anyhow::Result<ExitCode> {
+/// What a run was asked.
+async fn message(store: &Store, run: &RunSummary) -> anyhow::Result<String> {
+    let first = store.runs().run(run.id).recorded(1, 1).await?.pop();
+    Ok(match first.map(|event| event.kind) {
+        Some(EventKind::Created { message, .. }) => story::on_one_line(&story::message_text(&message)),
+        _ => String::new(),
+    })
+}
+
+fn show_json(page: &Page<RunSummary>) -> anyhow::Result<ExitCode> {
+    let runs: Vec<Value> = page.items.iter().map(live::as_json).collect();
+    print(&json!({ "runs": runs, "next": page.next }))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(page: &Page<RunSummary>, messages: &[String], flag: &str) -> anyhow::Result<ExitCode> {
     let Page { items, next } = page;
-    if output.json {
-        let runs: Vec<Value> = items.iter().map(live::as_json).collect();
-        print(&json!({ "runs": runs, "next": next }))?;
-        return Ok(ExitCode::SUCCESS);
-    }
     if items.is_empty() {
         anstream::eprintln!("no runs: `casemate run` starts one");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["RUN", "AGENT", "STATUS", "STARTED", "TOOK"]);
-    for run in items {
-        let (_, _, word) = view::standing(run);
+    let ids: Vec<_> = items.iter().map(|run| run.id.to_string()).collect();
+    let rows = render::short_ids(&ids).into_iter().zip(items).zip(messages).map(|((id, run), message)| {
         let age = SystemTime::now().duration_since(run.created).unwrap_or_default();
-        table.add_row([
-            run.id.to_string(),
+        [
+            id,
             plain(&run.agent).into_owned(),
-            word.to_owned(),
+            view::status(run).to_owned(),
             format!("{} ago", story::roughly(age)),
-            story::usage(&run.usage),
-        ]);
-    }
+            story::spent(&run.usage),
+            message.clone(),
+        ]
+    });
+    let table = render::table(["RUN", "AGENT", "STATUS", "STARTED", "TOOK", "MESSAGE"], rows);
     writeln!(anstream::stdout().lock(), "{table}")?;
     if let Some(Cursor(cursor)) = next {
         anstream::eprintln!("there are more: {}{flag}", render::flag("casemate runs list --cursor", cursor));
@@ -118,7 +136,7 @@ fn show(page: &Page<RunSummary>, flag: &str, output: Output) -> anyhow::Result<E
 
 /// A moment, or how long ago it was.
 pub(super) fn moment(text: &str) -> anyhow::Result<SystemTime> {
-    if let Ok(ago) = humantime::parse_duration(text) {
+    if let Ok(ago) = options::time(text) {
         return before(ago);
     }
     match humantime::parse_rfc3339_weak(text) {

@@ -9,7 +9,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::list::{Status, before};
-use super::{Output, print};
+use super::print;
+use crate::options::{self, OutputOptions};
 use crate::store::Store;
 use crate::{story, view};
 
@@ -23,7 +24,7 @@ const GRACE: Duration = Duration::from_hours(1);
 #[derive(Args)]
 pub(crate) struct Prune {
     /// Those that ended so long ago, such as 30d
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = options::time)]
     older_than: Duration,
     /// In this state only: completed, failed, cancelled or diverged; may be said several times
     #[arg(long = "status", value_name = "STATUS", value_enum)]
@@ -34,7 +35,7 @@ pub(crate) struct Prune {
 }
 
 impl Prune {
-    pub(super) async fn run(self, store: &Store, output: Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, store: &Store, output: OutputOptions) -> anyhow::Result<ExitCode> {
         let statuses: Vec<RunStatus> = self.statuses.iter().map(|&status| status.into()).collect();
         if statuses.iter().any(|status| !status.is_finished()) {
             bail!("only finished runs are removed: those completed, failed, cancelled or diverged");
@@ -70,7 +71,7 @@ async fn old(store: &Store, statuses: &[RunStatus], before: SystemTime) -> anyho
     Ok(runs)
 }
 
-fn would_remove(runs: &[RunSummary], output: Output) -> std::io::Result<ExitCode> {
+fn would_remove(runs: &[RunSummary], output: OutputOptions) -> std::io::Result<ExitCode> {
     if output.json {
         let ids: Vec<_> = runs.iter().map(|run| run.id).collect();
         print(&json!({ "would_remove": ids }))?;

@@ -1,13 +1,16 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use casemate::{Content, EventKind, Message, Role, Run, ToolOutcome};
+use casemate::{Content, Event, EventKind, Message, Role, Run, Settlement, Subject, ToolOutcome};
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::{Output, PAGE, print};
+use super::print;
+use crate::options::OutputOptions;
 use crate::recipe::Recipe;
-use crate::render::{BAD, BOLD, DIM, plain, styled};
+use crate::record::each_event;
+use crate::render::{self, BAD, BOLD, DIM, plain, styled};
 use crate::store::Store;
 use crate::{live, story, view};
 
@@ -19,23 +22,40 @@ pub(crate) struct Show {
 }
 
 /// The call of a tool, and what became of it.
+#[derive(Serialize)]
 struct Call {
+    /// Its effect.
     id: u64,
-    text: String,
-    became: String,
+    tool: String,
+    input: Value,
+    #[serde(flatten)]
+    end: End,
+}
+
+/// What became of a call.
+#[derive(Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+enum End {
+    Open,
+    InDoubt,
+    Succeeded { output: Value },
+    Failed { message: String },
+    Denied { reason: String },
 }
 
 impl Show {
-    pub(super) async fn run(self, store: &Store, output: Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, store: &Store, output: OutputOptions) -> anyhow::Result<ExitCode> {
         let run = store.run(&self.id).await?;
         let summary = run.summary().await?;
         let messages = run.messages().await?;
         let files = live::changed_files(store, &run).await?;
+        let calls = calls(&run).await?;
         let command = Recipe::of(&summary).ok().map(|recipe| recipe.command());
         if output.json {
             let mut object = live::as_json(&summary);
             if let Some(members) = object.as_object_mut() {
                 members.insert("messages".to_owned(), json!(messages));
+                members.insert("tool_calls".to_owned(), json!(calls));
                 members.insert("files".to_owned(), json!(files));
                 members.insert("command".to_owned(), json!(command));
             }
@@ -65,13 +85,11 @@ impl Show {
         for message in &messages {
             show_message(&mut out, message)?;
         }
-        let calls = calls(&run).await?;
-        if !calls.is_empty() {
+        // Where the model made them, the conversation told of them.
+        let told = messages.iter().any(|message| message.tool_calls().next().is_some());
+        if !told && !calls.is_empty() {
             writeln!(out, "\n{}", styled(BOLD, "calls"))?;
-        }
-        for Call { text, became, .. } in calls {
-            writeln!(out, "  ▸ {}", story::shorten(&text, 100))?;
-            writeln!(out, "    {}", styled(DIM, story::shorten(&became, 100)))?;
+            calls.iter().try_for_each(|call| call.show(&mut out))?;
         }
         let last = messages.last().map(story::message_text);
         if let Some(text) = summary.output.as_ref().filter(|output| last.as_ref() != Some(output)) {
@@ -95,44 +113,77 @@ fn show_message(out: &mut impl std::io::Write, message: &Message) -> std::io::Re
             Content::Thinking(thought) => writeln!(out, "{}", styled(DIM, plain(&thought.text)))?,
             Content::Image(image) => writeln!(out, "  [{} at {}]", plain(&image.media_type), plain(&image.location))?,
             Content::ToolCall(call) => {
-                let text = format!("{} {}", call.name, story::compact(&call.input));
-                writeln!(out, "  ▸ {}", story::shorten(&plain(&text), 100))?;
+                writeln!(out, "{}", line(&format!("  ▸ {} {}", call.name, story::brief(&call.input))))?;
             }
             Content::ToolResult(result) => {
                 let style = if result.outcome == ToolOutcome::Failed { BAD } else { DIM };
-                let text = story::shorten(&plain(&story::compact(&result.output)), 100);
-                writeln!(out, "  {}", styled(style, format_args!("◂ {text}")))?;
+                let text = format!("  ◂ {}", story::result(&result.output));
+                writeln!(out, "{}", styled(style, line(&text)))?;
             }
         }
     }
     Ok(())
 }
 
+impl Call {
+    fn show(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        writeln!(out, "{}", line(&format!("  ▸ {} {}", self.tool, story::brief(&self.input))))?;
+        let (style, text) = match &self.end {
+            End::Open => (DIM, "no result yet".to_owned()),
+            End::InDoubt => (BAD, "nobody knows whether it happened".to_owned()),
+            End::Succeeded { output } => (DIM, story::result(output)),
+            End::Failed { message } => (BAD, format!("failed: {message}")),
+            End::Denied { reason } => (BAD, format!("denied: {reason}")),
+        };
+        writeln!(out, "{}", styled(style, line(&format!("  ◂ {text}"))))
+    }
+}
+
+/// Text on one line, as much as has room on the terminal.
+fn line(text: &str) -> String {
+    let indent = text.len() - text.trim_start().len();
+    let text = format!("{:indent$}{}", "", story::on_one_line(text));
+    render::columns().map_or_else(|| text.clone(), |columns| story::shorten(&text, columns))
+}
+
 /// What was asked of tools, in order.
 async fn calls(run: &Run) -> anyhow::Result<Vec<Call>> {
-    let (mut calls, mut next) = (Vec::<Call>::new(), 1);
-    let mut story = story::Story::default();
-    loop {
-        let events = run.recorded(next, PAGE).await?;
-        let Some(last) = events.last() else { return Ok(calls) };
-        next = last.sequence + 1;
-        for event in &events {
-            let line = story.tell(event);
-            match &event.kind {
-                EventKind::ToolCall { id, .. } => {
-                    calls.push(Call { id: *id, text: line.text, became: "no result yet".to_owned() });
-                }
-                EventKind::ToolResult { id, .. } | EventKind::Error { id, .. } | EventKind::InDoubt { id, .. } => {
-                    if let Some(call) = calls.iter_mut().find(|call| call.id == *id) {
-                        call.became = line.text;
-                    }
-                }
-                EventKind::Denied { id, subject, input, .. } => {
-                    let text = story::on_one_line(&format!("{} {}", subject.name(), story::compact(input)));
-                    calls.push(Call { id: *id, text, became: line.text });
-                }
-                _ => {}
-            }
+    let mut calls = Vec::new();
+    each_event(run, |event| {
+        note(&mut calls, event);
+        Ok(())
+    })
+    .await?;
+    Ok(calls)
+}
+
+fn note(calls: &mut Vec<Call>, event: Event) {
+    let (id, end) = match event.kind {
+        EventKind::ToolCall { id, tool, input, .. }
+        | EventKind::ApprovalRequired { id, subject: Subject::Tool(tool), input, .. } => {
+            begin(calls, id, tool, &input);
+            return;
         }
+        EventKind::Denied { id, subject: Subject::Tool(tool), input, reason, .. } => {
+            begin(calls, id, tool, &input);
+            (id, End::Denied { reason })
+        }
+        EventKind::Rejected { id, reason, .. } => (id, End::Denied { reason }),
+        EventKind::ToolResult { id, output, .. } => (id, End::Succeeded { output: output.as_ref().clone() }),
+        EventKind::Error { id, message, .. } => (id, End::Failed { message }),
+        EventKind::InDoubt { id, .. } => (id, End::InDoubt),
+        EventKind::Settled { id, settlement: Settlement::Happened { result }, .. } => {
+            (id, End::Succeeded { output: result.as_ref().clone() })
+        }
+        _ => return,
+    };
+    if let Some(call) = calls.iter_mut().find(|call| call.id == id) {
+        call.end = end;
     }
+}
+
+/// Begins a call, or what it was asked about becomes one.
+fn begin(calls: &mut Vec<Call>, id: u64, tool: String, input: &Value) {
+    calls.retain(|call| call.id != id);
+    calls.push(Call { id, tool, input: input.clone(), end: End::Open });
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// A text as JSON.
-pub(crate) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut json = String::with_capacity(text.len() + 2);
     json.push('"');
     for character in text.chars() {
@@ -21,7 +21,7 @@ pub(crate) fn quoted(text: &str) -> String {
 /// The text that some JSON is, if nothing in it is escaped.
 ///
 /// A text that is handed on from call to call would double its backslashes with each.
-pub(crate) fn unquoted(json: &str) -> Option<&str> {
+pub fn unquoted(json: &str) -> Option<&str> {
     let text = json.strip_prefix('"')?.strip_suffix('"')?;
     (!text.contains(['"', '\\'])).then_some(text)
 }
