@@ -449,6 +449,21 @@ impl EventKind {
             )
     }
 
+    /// Whether the effect that it belongs to has come to its end.
+    pub(crate) fn ends_effect(&self) -> bool {
+        matches!(
+            self,
+            Self::Denied { .. }
+                | Self::Rejected { .. }
+                | Self::ToolResult { .. }
+                | Self::Fetched { .. }
+                | Self::ChatResult { .. }
+                | Self::Error { .. }
+                | Self::ToolsListed { .. }
+                | Self::Woke { .. }
+        )
+    }
+
     /// The effect that it belongs to, where it belongs to one.
     pub fn effect(&self) -> Option<u64> {
         match self {

@@ -39,7 +39,7 @@ use crate::workspace::Workspace;
 
 pub use entry::UnreadableEntry;
 pub(crate) use entry::{Deed, DeedKind, Entry, Trace, read_event};
-pub(crate) use exchange::{Exchange, first_to_end};
+pub(crate) use exchange::Exchange;
 pub(crate) use past::{Asked, End, Happening, Past, PastEffect};
 pub(crate) use place::{Place, Recalled, recorded_outcome};
 pub(crate) use setting::{ContextFile, Setting};
@@ -134,6 +134,10 @@ struct Open {
     position: u64,
     /// Until it is recorded.
     deed: Option<Deed>,
+    /// The number of its end, once there is one.
+    end: Option<u64>,
+    /// Whether the agent is still about to say what it is.
+    forming: bool,
 }
 
 /// Why a run stops where it stands.
@@ -260,6 +264,11 @@ impl Journal {
         }
         let sequence = state.next;
         state.next += 1;
+        if kind.ends_effect()
+            && let Some(open) = effect.and_then(|id| state.open.get_mut(&id))
+        {
+            open.end.get_or_insert(sequence);
+        }
         state.at = state.at.max(to_micros(self.0.clock.now()));
         if let Some(position) = effect.and_then(|id| state.open.get(&id)).map(|open| open.position)
             && !matches!(kind, EventKind::FileEdit { .. })
@@ -421,6 +430,11 @@ impl State {
     fn new_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
+    }
+
+    /// How many effects are under way or wait.
+    fn begun(&self) -> usize {
+        self.open.values().filter(|open| !open.forming).count()
     }
 }
 

@@ -4,8 +4,12 @@
 mod agents;
 mod clocks;
 mod crashes;
+mod crowds;
+mod exchanges;
+mod orders;
 mod people;
 mod replays;
+mod scene;
 mod storages;
 mod support;
 mod workers;

@@ -110,6 +110,14 @@ impl Scope {
         }
     }
 
+    /// The same for a request of a run's agent, as the effect that was numbered before.
+    pub(crate) fn refuse_exchange(&self, id: u64, target: &str, outcome: Outcome) {
+        // One that is beyond the budget adds nothing to it.
+        let _ = self.account().spend_request();
+        let subject = Subject::Host(super::scope::shortened(target));
+        Record::new(self.tree().clone(), id, subject, false).settle(outcome);
+    }
+
     /// Sends a request as the effect that was numbered before, and waits for the whole response.
     pub(crate) async fn fetch_whole(
         &self,
@@ -133,6 +141,7 @@ impl Scope {
     ) -> Result<Response<Watched>, Unanswered> {
         let Outgoing { line, mut query, mut headers, body, secrets, request_bytes, pace } = outgoing;
         let fetch = Numbered { id, effect: Fetch::new(line, query.as_deref()) };
+        // That its host cannot be looked up, or is not granted any more, says nothing of what may have left before.
         let past = match past {
             Some(past) => Some(self.cleared(&fetch, past).await.map_err(Unanswered::Stopped)?),
             None => None,

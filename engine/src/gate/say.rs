@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::scope::Scope;
 use crate::effect::{Failure, Outcome};
 use crate::event::EventKind;
-use crate::journal::{Deed, DeedKind, Exchange, Journal, Recalled, Setting, Trace, first_to_end};
+use crate::journal::{Deed, DeedKind, Exchange, Journal, Recalled, Setting, Trace};
 
 impl Scope {
     /// The journal, for an agent itself.
@@ -81,13 +81,12 @@ impl Scope {
         async move {
             let journal = journal?;
             let (_blocked, _excuses) = (journal.blocked(), scope.excuse());
-            let recorded = |exchange: &Exchange| Some((exchange.recorded_end(&journal)?, exchange.clone()));
-            let before = exchanges.iter().filter_map(recorded).min_by_key(|(sequence, _)| *sequence);
+            let before = journal.first_ended(&exchanges);
             let Some((until, place)) = timer else {
-                return Some(match before {
-                    Some((_, exchange)) => exchange,
-                    None => first_to_end(&exchanges).await,
-                });
+                if before.is_none() {
+                    journal.only_live().await;
+                }
+                return Some(journal.first_to_end(&exchanges).await);
             };
             let since = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let deed = Deed::new(DeedKind::Sleep, "", &json!(since.as_micros().to_string()));
@@ -107,12 +106,14 @@ impl Scope {
                 journal.durable().await;
             }
             tokio::select! {
-                exchange = first_to_end(&exchanges) => Some(exchange),
+                exchange = journal.first_to_end(&exchanges) => Some(exchange),
                 () = journal.until(until, &exchanges) => {
-                    journal.record(EventKind::Woke { id }, Trace::default());
-                    journal.durable().await;
-                    journal.observe(&place);
-                    None
+                    let ended = journal.wake(id, &exchanges);
+                    if ended.is_none() {
+                        journal.durable().await;
+                        journal.observe(&place);
+                    }
+                    ended
                 }
             }
         }

@@ -45,6 +45,13 @@ impl Exchanges {
         self.by_future.insert(future, exchange);
     }
 
+    /// The agent does not want that response any more, or has it.
+    pub(super) fn dropped(&mut self, future: u32) {
+        if let Some(exchange) = self.by_future.remove(&future) {
+            exchange.give_up();
+        }
+    }
+
     /// That response is waited for there.
     pub(super) fn watched(&mut self, future: u32, pollable: u32) {
         if let Some(exchange) = self.by_future.get(&future) {

@@ -50,6 +50,13 @@ pub(crate) struct Http {
     begun: Option<Exchange>,
 }
 
+/// A request that is none, or one too many.
+struct Refused {
+    authority: String,
+    outcome: Outcome,
+    error: Error,
+}
+
 type Transfer = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Answer = Result<(Response<WasiBody>, Transfer), Error>;
 
@@ -59,7 +66,8 @@ impl Http {
         Self { scope, handover, refusals, limits, exchanges: Arc::new(Semaphore::new(exchanges)), begun: None }
     }
 
-    fn line(&self, request: &Request<WasiBody>) -> Result<RequestLine, Error> {
+    /// Where a request goes, and its place among those that are under way.
+    fn begin(&self, request: &Request<WasiBody>) -> Result<(RequestLine, OwnedSemaphorePermit), Refused> {
         let uri = request.uri();
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let line = uri
@@ -67,12 +75,21 @@ impl Http {
             .unwrap_or_default()
             .parse::<Scheme>()
             .and_then(|scheme| RequestLine::new(request.method().as_str(), scheme, authority, uri.path()));
-        line.map_err(|error| {
+        let line = line.map_err(|error| {
             let reason = error.to_string();
             self.refusals.add_denied(RefusedAction::Request, authority, &Denial::new(reason.clone()));
-            self.scope.refuse_request(authority, Outcome::InvalidInput(reason));
-            Error::HttpRequestUriInvalid
-        })
+            let (authority, outcome) = (authority.to_owned(), Outcome::InvalidInput(reason));
+            Refused { authority, outcome, error: Error::HttpRequestUriInvalid }
+        })?;
+        let Ok(exchange) = self.exchanges.clone().try_acquire_owned() else {
+            let max = u64::from(self.limits.http.connections);
+            let limit = LimitExceeded::new(LimitKind::Connections, max.saturating_add(1), max);
+            let reason = Denial::new(limit.to_string());
+            self.refusals.add_denied(RefusedAction::Request, &line.to_string(), &reason);
+            let (authority, outcome) = (line.origin().host().to_string(), Outcome::LimitExceeded(limit));
+            return Err(Refused { authority, outcome, error: Error::ConnectionLimitReached });
+        };
+        Ok((line, exchange))
     }
 
     fn outgoing(&self, line: RequestLine, request: Request<WasiBody>, options: Option<RequestOptions>) -> Outgoing {
@@ -96,31 +113,23 @@ impl WasiHttpHooks for Http {
         options: Option<RequestOptions>,
         _transfer: Transfer,
     ) -> Box<dyn Future<Output = Answer> + Send> {
-        let at_once = |error| Box::new(std::future::ready(Err(error)));
-        let line = match self.line(&request) {
-            Ok(line) => line,
-            Err(error) => return at_once(error),
-        };
-        let Ok(exchange) = self.exchanges.clone().try_acquire_owned() else {
-            let max = u64::from(self.limits.http.connections);
-            let limit = LimitExceeded::new(LimitKind::Connections, max.saturating_add(1), max);
-            let reason = Denial::new(limit.to_string());
-            self.refusals.add_denied(RefusedAction::Request, &line.to_string(), &reason);
-            self.scope.refuse_request(&line.origin().host().to_string(), Outcome::LimitExceeded(limit));
-            return at_once(Error::ConnectionLimitReached);
-        };
+        let begun = self.begin(&request);
         if let Some(journal) = self.scope.own_journal().cloned() {
-            let asked = if tools::is_meant(&line) {
-                Asked::Tool { line, request }
-            } else {
-                Asked::Network(self.outgoing(line, request, options))
+            let (asked, held) = match begun {
+                Ok((line, held)) if tools::is_meant(&line) => (Asked::Tool { line, request }, Some(held)),
+                Ok((line, held)) => (Asked::Network(self.outgoing(line, request, options)), Some(held)),
+                Err(refused) => (Asked::Refused(refused), None),
             };
-            let answer = self.exchange(journal, asked);
-            return Box::new(async move {
-                let _held = exchange;
-                Ok((answer.await?, nothing()))
-            });
+            let answer = self.exchange(journal, asked, held);
+            return Box::new(async move { Ok((answer.await?, nothing())) });
         }
+        let (line, exchange) = match begun {
+            Ok(begun) => begun,
+            Err(Refused { authority, outcome, error }) => {
+                self.scope.refuse_request(&authority, outcome);
+                return Box::new(std::future::ready(Err(error)));
+            }
+        };
         if tools::is_meant(&line) {
             let call = tools::call(&self.scope, &self.refusals, line, request, &self.limits);
             let answer = self.handover.run(async move {

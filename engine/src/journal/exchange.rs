@@ -1,14 +1,16 @@
 //! HTTP exchanges of an agent: begun side by side, and each done when the agent learns of its end.
 //!
 //! When a response is there is a matter of timing. So the agent is told of it where it waits for something: of the one
-//! whose end was recorded first, of those that it waits for.
+//! whose end was recorded first, of those that it waits for. What is recorded first and what is kept first may be two
+//! things, since an end is kept some time after it is recorded, and others may be recorded meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-use super::Journal;
+use super::{Journal, Place, State, Trace};
+use crate::event::EventKind;
 
 /// One exchange of an agent. Cheap to clone; clones are the same.
 #[derive(Clone)]
@@ -16,6 +18,11 @@ pub(crate) struct Exchange(Arc<Shared>);
 
 struct Shared {
     position: u64,
+    id: u64,
+    /// The number of its end, where that was recorded before the agent did it again.
+    recorded: Option<u64>,
+    /// Its place among those that may be under way, until the agent knows of its end or does not want it any more.
+    held: Mutex<Option<OwnedSemaphorePermit>>,
     progress: Mutex<Progress>,
     news: Notify,
 }
@@ -29,9 +36,23 @@ enum Progress {
 }
 
 impl Exchange {
-    pub(crate) fn new(position: u64) -> Self {
-        let progress = Mutex::new(Progress::Open);
-        Self(Arc::new(Shared { position, progress, news: Notify::new() }))
+    /// One that begins there, and holds a place for as long as it is under way as the agent sees it.
+    pub(crate) fn new(place: &Place, held: Option<OwnedSemaphorePermit>) -> Self {
+        let mut state = place.journal().state();
+        if let Some(open) = state.open.get_mut(&place.id) {
+            // Until its request is finished there is nothing to be done for it.
+            open.forming = true;
+        }
+        let past = state.past.effects.get(&place.position);
+        let shared = Shared {
+            position: place.position,
+            id: place.id,
+            recorded: past.and_then(|effect| effect.end.as_ref()).map(|end| end.sequence),
+            held: Mutex::new(held),
+            progress: Mutex::new(Progress::Open),
+            news: Notify::new(),
+        };
+        Self(Arc::new(shared))
     }
 
     fn progress(&self) -> Progress {
@@ -49,11 +70,11 @@ impl Exchange {
         self.set(Progress::Ended(sequence, at));
     }
 
-    /// The number of its end, also where that is not gone through again yet.
-    pub(crate) fn recorded_end(&self, journal: &Journal) -> Option<u64> {
+    /// The number of its end, also where that is not gone through again, or not kept yet.
+    fn recorded_end(&self, state: &State) -> Option<u64> {
         match self.progress() {
             Progress::Ended(sequence, _) => Some(sequence),
-            Progress::Open => journal.past_end_of(self.0.position),
+            Progress::Open => self.0.recorded.or_else(|| state.open.get(&self.0.id)?.end),
             Progress::Delivered => None,
         }
     }
@@ -67,16 +88,9 @@ impl Exchange {
         matches!(self.progress(), Progress::Delivered)
     }
 
-    /// Completes when it has ended, with the number of its end.
-    pub(crate) async fn ended(&self) -> u64 {
-        loop {
-            let news = self.0.news.notified();
-            match self.progress() {
-                Progress::Ended(sequence, _) => return sequence,
-                Progress::Delivered => return 0,
-                Progress::Open => news.await,
-            }
-        }
+    /// Completes when it has ended.
+    pub(crate) async fn ended(&self) {
+        self.until(|progress| !matches!(progress, Progress::Open)).await;
     }
 
     /// The agent learns of its end.
@@ -84,14 +98,24 @@ impl Exchange {
         if let Progress::Ended(sequence, at) = self.progress() {
             journal.observe_at(sequence, at);
         }
+        self.give_up();
         self.set(Progress::Delivered);
+    }
+
+    /// The agent does not want it any more.
+    pub(crate) fn give_up(&self) {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Completes when the agent may have the response.
     pub(crate) async fn delivered(&self) {
+        self.until(|progress| matches!(progress, Progress::Delivered)).await;
+    }
+
+    async fn until(&self, is: impl Fn(Progress) -> bool) {
         loop {
             let news = self.0.news.notified();
-            if self.is_delivered() {
+            if is(self.progress()) {
                 return;
             }
             news.await;
@@ -99,20 +123,38 @@ impl Exchange {
     }
 }
 
-/// The first of these to end, by the numbers of their ends.
-pub(crate) async fn first_to_end(exchanges: &[Exchange]) -> Exchange {
-    loop {
-        let waiting: Vec<_> = exchanges.iter().map(|exchange| Box::pin(exchange.ended())).collect();
-        if waiting.is_empty() {
-            return std::future::pending().await;
-        }
-        futures_util::future::select_all(waiting).await;
-        let ended = exchanges.iter().filter_map(|exchange| match exchange.progress() {
-            Progress::Ended(sequence, _) => Some((sequence, exchange)),
-            _ => None,
-        });
-        if let Some((_, first)) = ended.min_by_key(|(sequence, _)| *sequence) {
-            return first.clone();
+impl Journal {
+    /// The first of these to end, by the numbers of their ends, if one has.
+    pub(crate) fn first_ended(&self, exchanges: &[Exchange]) -> Option<(u64, Exchange)> {
+        first_ended(&self.state(), exchanges)
+    }
+
+    /// Completes with the first of these to end.
+    pub(crate) async fn first_to_end(&self, exchanges: &[Exchange]) -> Exchange {
+        loop {
+            if let Some((_, first)) = self.first_ended(exchanges) {
+                return first;
+            }
+            let waiting: Vec<_> = exchanges.iter().map(|exchange| Box::pin(exchange.ended())).collect();
+            if waiting.is_empty() {
+                return std::future::pending().await;
+            }
+            futures_util::future::select_all(waiting).await;
         }
     }
+
+    /// Records that a timer is over; unless one of these ended before, which is then what the agent learns of.
+    pub(crate) fn wake(&self, id: u64, or: &[Exchange]) -> Option<Exchange> {
+        let mut state = self.state();
+        let before = first_ended(&state, or);
+        if before.is_none() && !state.closed {
+            self.write(&mut state, EventKind::Woke { id }, Trace::default());
+        }
+        before.map(|(_, exchange)| exchange)
+    }
+}
+
+fn first_ended(state: &State, exchanges: &[Exchange]) -> Option<(u64, Exchange)> {
+    let ended = exchanges.iter().filter_map(|exchange| Some((exchange.recorded_end(state)?, exchange)));
+    ended.min_by_key(|(sequence, _)| *sequence).map(|(sequence, exchange)| (sequence, exchange.clone()))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use casemate_policy::ToolSource;
 use serde_json::Value;
 
 use super::entry::{Deed, DeedKind, Entry, Trace, outcome};
@@ -63,6 +64,8 @@ pub(crate) struct PastEffect {
     pub(crate) begun: bool,
     /// Whether it began as something that may happen once only.
     pub(crate) once: bool,
+    /// Where the tool comes from whose call began.
+    source: Option<ToolSource>,
     /// Whether it is recorded as in doubt.
     pub(crate) in_doubt: bool,
     /// What a person said of it.
@@ -76,6 +79,8 @@ pub(crate) struct PastEffect {
 #[derive(Clone, Debug)]
 pub(crate) struct End {
     pub(crate) kind: EventKind,
+    /// Where the tool came from that was called.
+    pub(crate) source: Option<ToolSource>,
     /// What its guest was told, where that is an outcome.
     pub(crate) outcome: Option<Outcome>,
     /// What its guest was told, where that is something else.
@@ -167,22 +172,27 @@ impl Past {
             }
             EventKind::InDoubt { .. } => effect.in_doubt = true,
             EventKind::Settled { settlement, .. } => effect.settled = Some(settlement.clone()),
-            EventKind::ToolCall { .. } | EventKind::Chat { .. } | EventKind::InputRequired { .. } => {
+            EventKind::ToolCall { .. }
+            | EventKind::Fetch { .. }
+            | EventKind::Chat { .. }
+            | EventKind::InputRequired { .. } => {
                 (effect.begun, effect.once) = (true, trace.once);
+                if let EventKind::ToolCall { source, .. } = &event.kind {
+                    effect.source = Some(source.clone());
+                }
                 // Where it begins anew, what was said of it before is about another attempt.
                 (effect.in_doubt, effect.settled) = (false, None);
             }
-            EventKind::Sleeping { .. } | EventKind::FileEdit { .. } | EventKind::SecretUsed { .. } => {}
-            // It is told of before it ends.
-            EventKind::Fetch { .. } => (effect.begun, effect.once) = (true, trace.once),
-            _ => self.end_at(position, &event, &trace),
+            kind if kind.ends_effect() => self.end_at(position, &event, &trace),
+            _ => {}
         }
     }
 
     fn end_at(&mut self, position: u64, event: &Event, trace: &Trace) {
         if let Some(effect) = self.effects.get_mut(&position) {
             let outcome = outcome(&event.kind, trace.told.as_ref());
-            let end = End { kind: event.kind.clone(), outcome, answer: trace.answer.clone() };
+            let (kind, source, answer) = (event.kind.clone(), effect.source.take(), trace.answer.clone());
+            let end = End { kind, source, outcome, answer };
             effect.end = Some(Happening { sequence: event.sequence, at: event.at, what: end });
         }
     }
@@ -271,6 +281,7 @@ impl PastEffect {
             answered: Vec::new(),
             begun: false,
             once: false,
+            source: None,
             in_doubt: false,
             settled: None,
             touched,

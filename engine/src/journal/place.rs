@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{Deed, DeedKind, End, Halt, Happening, Journal, Mode, Open, PastEffect};
+use super::{Deed, DeedKind, End, Halt, Happening, Journal, Mode, Open, PastEffect, State};
 use crate::effect::Outcome;
 
 /// One of the agent's own effects, from where it is numbered to where it has an end.
@@ -32,7 +32,7 @@ impl Journal {
             Some(effect) if effect.id > 0 => effect.id,
             _ => state.new_id(),
         };
-        state.open.insert(id, Open { position, deed: None });
+        state.open.insert(id, Open { position, deed: None, end: None, forming: false });
         Place { journal: self.clone(), position, id }
     }
 
@@ -48,10 +48,13 @@ impl Journal {
         if state.halt.is_some() {
             return None;
         }
+        if let Some(open) = state.open.get_mut(&place.id) {
+            open.forming = false;
+        }
         let Some(effect) = state.past.effects.get(&place.position) else {
             // Of a timer that something else came before, nothing is recorded.
             if self.0.mode == Mode::Replay && deed.kind != DeedKind::Sleep {
-                self.halt_in(&mut state, Halt::UsedUp);
+                self.use_up(&mut state, deed.kind);
                 return None;
             }
             if !self.check_room(&mut state) {
@@ -74,7 +77,7 @@ impl Journal {
         }
         // Whether there is what these wait for is found out where they do.
         if self.0.mode == Mode::Replay && !matches!(effect.deed.kind, DeedKind::Ask | DeedKind::Sleep) {
-            self.halt_in(&mut state, Halt::UsedUp);
+            self.use_up(&mut state, effect.deed.kind);
             return None;
         }
         Some(Recalled::Unfinished(Box::new(effect)))
@@ -86,9 +89,12 @@ impl Journal {
         self.state().ends.get(&position).copied()
     }
 
-    /// The number of the end of an effect that the agent did not do again yet.
-    pub(super) fn past_end_of(&self, position: u64) -> Option<u64> {
-        self.state().past.effects.get(&position)?.end.as_ref().map(|end| end.sequence)
+    /// A replay came to an effect without an end. The agent may have given an exchange up, and gone on: that is where the
+    /// record ends only if it waits for it.
+    fn use_up(&self, state: &mut State, kind: DeedKind) {
+        if kind != DeedKind::Exchange {
+            self.halt_in(state, Halt::UsedUp);
+        }
     }
 
     /// The agent learns of the end of an effect, and its time goes on to there.

@@ -124,7 +124,7 @@ impl Journal {
     pub(crate) fn is_at_work(&self) -> bool {
         let state = self.state();
         let parkable = state.waits.all.values().filter(|wait| wait.parks == Parks::Yes).count();
-        parkable < state.open.len()
+        parkable < state.begun()
     }
 
     /// The next input that the agent did not take yet, once there is one.
@@ -204,7 +204,7 @@ impl Journal {
         if state.waits.all.values().any(|wait| state.has(&wait.until)) {
             return None;
         }
-        if !blocked || parkable == 0 || parkable < state.open.len() || parkable < state.waits.all.len() {
+        if !blocked || parkable == 0 || parkable < state.begun() || parkable < state.waits.all.len() {
             return None;
         }
         let first = state.waits.all.values().next()?.clone();

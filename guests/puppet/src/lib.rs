@@ -15,7 +15,9 @@
 //! | `env NAME` | an environment variable |
 //! | `context` | what it knows of its run |
 //! | `http METHOD URL BODY` | a request, and what came back |
-//! | `http-within MILLISECONDS URL` | the same, unless it takes longer |
+//! | `http-around URL LINE` | a POST, and the line between two pieces of its body |
+//! | `http-broken URL` | a POST whose body breaks off |
+//! | `http-within MILLISECONDS URL BODY` | the same, unless it takes longer: a POST where there is a body |
 //! | `http-twice URL` | two requests at once, and which answered first |
 //! | `times N LINE` | the line, so often |
 //! | `count N` | counts, and says nothing of it |
@@ -26,13 +28,10 @@
 #![allow(clippy::panic, clippy::indexing_slicing, reason = "whoever writes the lines sees what went wrong")]
 
 use std::collections::hash_map::RandomState;
-use std::future::Future;
 use std::hash::BuildHasher as _;
-use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use wstd::http::{Body, Client, Request};
-use wstd::runtime::block_on;
+mod web;
 
 mod bindings {
     #![allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
@@ -134,22 +133,7 @@ fn obey(line: &str, output: &mut Vec<String>) {
             began.elapsed().as_nanos().to_string()
         }
         "random" | "hash-seed" => random(),
-        "http" => {
-            let mut words = rest.splitn(3, ' ');
-            let (method, url) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            block_on(request(method, url, words.next().unwrap_or_default()))
-        }
-        "http-within" => {
-            let (time, url) = rest.split_once(' ').unwrap_or((rest, ""));
-            let time = wstd::time::Duration::from_millis(number(time));
-            block_on(first(request("GET", url, ""), async {
-                wstd::task::sleep(time).await;
-                "too late".to_owned()
-            }))
-        }
-        "http-twice" => {
-            block_on(first(request("GET", &format!("{rest}/a"), ""), request("GET", &format!("{rest}/b"), "")))
-        }
+        verb if verb.starts_with("http") => web::answer(verb, rest),
         "env" => std::env::var(rest).unwrap_or_else(|_| "(not set)".to_owned()),
         "context" => context(),
         "spin" => loop {
@@ -197,29 +181,6 @@ fn chat(text: &str) -> String {
         });
         texts.collect::<String>()
     }))
-}
-
-async fn request(method: &str, url: &str, body: &str) -> String {
-    let request = Request::builder().method(method).uri(url).body(Body::from(body.to_owned()));
-    let Ok(request) = request else { return "no request".to_owned() };
-    match Client::new().send(request).await {
-        Ok(mut response) => {
-            let status = response.status().as_u16();
-            let body = response.body_mut().contents().await.map(<[u8]>::to_vec);
-            format!("{status} {}", String::from_utf8_lossy(&body.unwrap_or_default()))
-        }
-        Err(error) => format!("no response: {error:?}"),
-    }
-}
-
-/// Whichever is done first; the other is dropped.
-async fn first(one: impl Future<Output = String>, other: impl Future<Output = String>) -> String {
-    let (mut one, mut other) = (Box::pin(one), Box::pin(other));
-    std::future::poll_fn(|cx| match one.as_mut().poll(cx) {
-        Poll::Ready(answer) => Poll::Ready(answer),
-        Poll::Pending => other.as_mut().poll(cx),
-    })
-    .await
 }
 
 fn context() -> String {

@@ -145,6 +145,16 @@ pub(super) async fn is_whole(storage: &dyn Storage, run: RunId) {
     assert_eq!(positions, (1..=positions.len() as u64).collect::<Vec<_>>(), "each of the agent's effects begins once");
 }
 
+/// The journal of a finished run has each number once and in order, and begins and ends once.
+pub(super) fn is_numbered(events: &[Event]) {
+    let last = events.len() as u64;
+    for (event, number) in events.iter().zip(1..) {
+        assert_eq!(event.sequence, number);
+        assert_eq!(matches!(event.kind, EventKind::Created { .. }), number == 1, "{event:#?}");
+        assert_eq!(event.kind.is_last(), number == last, "{event:#?}");
+    }
+}
+
 /// Replay comes to the same end, and changes nothing.
 pub(super) async fn is_reproduced(run: &Run) {
     let before = (all_events(run).await, run.summary().await.unwrap());
@@ -201,7 +211,7 @@ pub(super) fn after_asking(tool: &str) -> Grants {
     Grants::none().tool_after_asking(tool, "May it?").unwrap()
 }
 
-/// The effects in doubt of which nobody said anything: their ids, tools and keys.
+/// The effects in doubt of which nobody said anything: their ids, tools and keys; of requests methods and paths.
 pub(super) async fn in_doubt(run: &Run) -> Vec<(u64, String, String)> {
     let events = all_events(run).await;
     let (mut calls, mut doubts) = (BTreeMap::new(), BTreeMap::new());
@@ -209,6 +219,9 @@ pub(super) async fn in_doubt(run: &Run) -> Vec<(u64, String, String)> {
         match event.kind {
             EventKind::ToolCall { id, tool, input, .. } => {
                 calls.insert(id, (tool, input["key"].as_str().unwrap_or_default().to_owned()));
+            }
+            EventKind::Fetch { id, request, .. } => {
+                calls.insert(id, (request.method().to_owned(), request.path().to_owned()));
             }
             EventKind::InDoubt { id, .. } => drop(doubts.insert(id, calls[&id].clone())),
             EventKind::Settled { id, .. } => drop(doubts.remove(&id)),
@@ -257,13 +270,21 @@ impl Folder {
     }
 }
 
-/// A step of handing entries to the storage.
+/// A step of changing what the storage keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     BeforeAppend,
     AfterAppend,
     BeforeRelease,
     AfterRelease,
+    BeforeCreate,
+    AfterCreate,
+    /// Where something was claimed.
+    AfterClaim,
+    BeforeSend,
+    AfterSend,
+    BeforeDecide,
+    AfterDecide,
 }
 
 type Hook = dyn Fn(Step) -> BoxFuture<'static, ()> + Send + Sync;
@@ -339,7 +360,13 @@ impl<S: Storage> Storage for Hooked<S> {
     }
 
     fn create(&self, run: NewRun) -> BoxFuture<'_, Result<RunId, StorageError>> {
-        self.inner.create(run)
+        async move {
+            (self.hook)(Step::BeforeCreate).await;
+            let result = self.inner.create(run).await;
+            (self.hook)(Step::AfterCreate).await;
+            result
+        }
+        .boxed()
     }
 
     fn register(&self, ttl: Duration) -> BoxFuture<'_, Result<WorkerId, StorageError>> {
@@ -356,7 +383,14 @@ impl<S: Storage> Storage for Hooked<S> {
         agents: Option<Vec<String>>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Claimed>, StorageError>> {
-        self.inner.claim(worker, agents, limit)
+        async move {
+            let claimed = self.inner.claim(worker, agents, limit).await;
+            if claimed.as_ref().is_ok_and(|claimed| !claimed.is_empty()) {
+                (self.hook)(Step::AfterClaim).await;
+            }
+            claimed
+        }
+        .boxed()
     }
 
     fn claim_one(&self, worker: WorkerId, run: RunId) -> BoxFuture<'_, Result<Option<Claimed>, StorageError>> {
@@ -364,7 +398,13 @@ impl<S: Storage> Storage for Hooked<S> {
     }
 
     fn send(&self, run: RunId, id: Uuid, text: Arc<str>) -> BoxFuture<'_, Result<Sent, StorageError>> {
-        self.inner.send(run, id, text)
+        async move {
+            (self.hook)(Step::BeforeSend).await;
+            let result = self.inner.send(run, id, text).await;
+            (self.hook)(Step::AfterSend).await;
+            result
+        }
+        .boxed()
     }
 
     fn inbox(&self, run: RunId, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<InboxMessage>, StorageError>> {
@@ -378,7 +418,13 @@ impl<S: Storage> Storage for Hooked<S> {
         decision: StoredDecision,
         message: Arc<str>,
     ) -> BoxFuture<'_, Result<Decided, StorageError>> {
-        self.inner.decide(approval, hash, decision, message)
+        async move {
+            (self.hook)(Step::BeforeDecide).await;
+            let result = self.inner.decide(approval, hash, decision, message).await;
+            (self.hook)(Step::AfterDecide).await;
+            result
+        }
+        .boxed()
     }
 
     fn approval(&self, approval: ApprovalId) -> BoxFuture<'_, Result<Option<StoredApproval>, StorageError>> {

@@ -16,7 +16,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use crate::effect::Outcome;
 use crate::gate::Scope;
 use crate::host::{Refusals, RefusedAction};
-use crate::journal::PastEffect;
+use crate::journal::{End, PastEffect, recorded_outcome};
 use crate::json::Reader;
 use crate::limits::Limits;
 use crate::tool::Tool;
@@ -115,12 +115,18 @@ impl Meant {
     ) -> Response<Bytes> {
         let outcome = match &self.input {
             Ok(input) => scope.call_at(id, past, &self.name, input.clone()).await,
-            Err(problem) => {
-                let reason = format!("the request is answered with {}", problem.status());
-                scope.refuse_call(id, &self.name, reason)
-            }
+            Err(problem) => scope.refuse_call(id, &self.name, refusal(problem)),
         };
         self.noted(outcome, refusals)
+    }
+
+    /// What the agent was told before: whether the tool takes whole requests is recorded, and may be otherwise by now.
+    pub(super) fn repeated(self, end: &End) -> Response<Bytes> {
+        let (base, outcome) = (end.source.as_ref().is_some_and(is_base), recorded_outcome(end));
+        match (self.input, outcome) {
+            (Err(problem), Outcome::InvalidInput(reason)) if reason == refusal(&problem) => problem,
+            (_, outcome) => response(outcome, base),
+        }
     }
 
     fn noted(self, outcome: Outcome, refusals: &Refusals) -> Response<Bytes> {
@@ -131,7 +137,7 @@ impl Meant {
     }
 
     /// What a guest is told of that outcome.
-    pub(super) fn response(self, outcome: Outcome) -> Response<Bytes> {
+    fn response(self, outcome: Outcome) -> Response<Bytes> {
         match self.input {
             Ok(_) => response(outcome, self.base),
             Err(problem) => problem,
@@ -145,7 +151,16 @@ pub(super) fn whole_body(response: Response<Bytes>) -> Response<WasiBody> {
 }
 
 fn takes_requests(tool: &Tool) -> bool {
-    matches!(&tool.identity().source, ToolSource::Http { operation: None, .. })
+    is_base(&tool.identity().source)
+}
+
+fn is_base(source: &ToolSource) -> bool {
+    matches!(source, ToolSource::Http { operation: None, .. })
+}
+
+/// What is recorded of a request that cannot be a call.
+fn refusal(problem: &Response<Bytes>) -> String {
+    format!("the request is answered with {}", problem.status())
 }
 
 /// The name of the tool, and the path behind it.
