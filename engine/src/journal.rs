@@ -87,7 +87,7 @@ struct State {
     /// What is not handed to the storage yet.
     unkept: Unkept,
     /// What was handed to it and is not acknowledged: whoever waited for that may be gone.
-    handed: Option<Append>,
+    handed: Option<Arc<Append>>,
     /// Whether somebody waits for all that is made so far to be kept.
     urgent: bool,
     /// Entries up to this one are kept.

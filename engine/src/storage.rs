@@ -34,6 +34,7 @@ mod memory;
 mod moment;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod standing;
 
 #[cfg(any(feature = "sqlite", feature = "testing"))]
 pub(crate) use fail::Fail;
@@ -328,6 +329,18 @@ pub struct Due {
     pub next: Option<SystemTime>,
 }
 
+/// What somebody wants to be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Interest {
+    /// All about one run: its journal, its inbox and its state.
+    Run(RunId),
+    /// The state of one run, and its inbox.
+    State(RunId),
+    /// What those who execute runs have to look at: runs that can be claimed, and what others tell a run. What an owner
+    /// appends is not among it, so that a run does not wake its own worker with each entry.
+    Work,
+}
+
 /// What may have changed. Hints may be lost, doubled or about nothing: whoever waits for one looks now and then anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hint {
@@ -448,8 +461,8 @@ pub trait Storage: Send + Sync {
     /// earliest moments first.
     fn due(&self, until: SystemTime, limit: usize) -> BoxFuture<'_, Result<Due, StorageError>>;
 
-    /// Hints from now on, about changes by other processes too.
-    fn watch(&self) -> Box<dyn Hints>;
+    /// Hints from now on at what is of interest, about changes by other processes too.
+    fn watch(&self, interest: Interest) -> Box<dyn Hints>;
 
     /// Keeps bytes under their hash; durable when it answers. Bytes that are there already are as if put now.
     fn put_blob(&self, bytes: Bytes) -> BoxFuture<'_, Result<ContentHash, StorageError>>;

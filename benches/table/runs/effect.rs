@@ -1,5 +1,6 @@
 //! What does an effect cost that is kept before and after?
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +35,9 @@ pub(super) async fn rows(table: &Table, guests: &Guests) -> Result<()> {
     if table.wants("runs/group-commit") {
         together(table, &puppet).await?;
     }
+    if table.wants("runs/bare-group-commit") {
+        together_bare(table, &puppet).await?;
+    }
     if table.wants("runs/memory-effect") {
         in_memory(table, &puppet).await?;
     }
@@ -44,16 +48,14 @@ pub(super) async fn rows(table: &Table, guests: &Guests) -> Result<()> {
 async fn durable(table: &Table, puppet: &Puppet) -> Result<()> {
     let disk = Disk::open()?;
     let runs = puppet.runs(&disk.storage);
-    let run = start(&runs, &effects(FEW)).await?;
-    completed(&run).await?;
-    let mut bare = BareJournal::create(disk.folder.path(), texts_of_effects(&disk, &run).await?)?;
+    let mut bare = BareJournal::like(&disk, &runs).await?;
     table
         .compare_long(
             "runs/durable-effect",
             DURABLE,
             Amount::Time,
             async || one_effect(puppet, &runs, 1, FEW).await,
-            async || bare.keep_each(FEW),
+            async || bare.keep_each(),
         )
         .await?;
     runs.shutdown().await;
@@ -75,6 +77,23 @@ async fn together(table: &Table, puppet: &Puppet) -> Result<()> {
         .await?;
     runs.shutdown().await;
     Ok(())
+}
+
+/// The same inserts as many at a time as there are runs, beside each alone: what this disk has to gain.
+async fn together_bare(table: &Table, puppet: &Puppet) -> Result<()> {
+    let disk = Disk::open()?;
+    let runs = puppet.runs(&disk.storage);
+    let bare = RefCell::new(BareJournal::like(&disk, &runs).await?);
+    runs.shutdown().await;
+    table
+        .compare_long(
+            "runs/bare-group-commit",
+            Goal::None,
+            Amount::rate_of,
+            async || bare.borrow_mut().keep_together(CROWD),
+            async || bare.borrow_mut().keep_each(),
+        )
+        .await
 }
 
 /// Beside the effect of the same agent that is called outside of a run.
@@ -129,6 +148,17 @@ struct BareJournal {
 }
 
 impl BareJournal {
+    /// One that keeps what a run says of its effects, in the same folder.
+    async fn like(disk: &Disk, runs: &Runs) -> Result<Self> {
+        let run = start(runs, &effects(FEW)).await?;
+        completed(&run).await?;
+        let texts = texts_of_effects(disk, &run).await?;
+        if texts.len() != usize::try_from(2 * FEW)? {
+            return Err("an effect does not have two entries".into());
+        }
+        Self::create(disk.folder.path(), texts)
+    }
+
     fn create(folder: &Path, texts: Vec<Arc<str>>) -> Result<Self> {
         let connection = Connection::open(folder.join("bare.db"))?;
         connection.execute_batch(
@@ -139,18 +169,35 @@ impl BareJournal {
         Ok(Self { connection, texts, run: 0 })
     }
 
-    /// What it takes to keep the two entries of one of so many effects.
-    fn keep_each(&mut self, effects: u32) -> Result<Duration> {
-        if self.texts.len() != usize::try_from(2 * effects)? {
-            return Err("an effect does not have two entries".into());
-        }
+    /// What it takes to keep the two entries of one effect, each committed alone.
+    fn keep_each(&mut self) -> Result<Duration> {
         self.run += 1;
         let started = Instant::now();
         for (sequence, text) in (1_i64..).zip(&self.texts) {
-            let mut insert = self.connection.prepare_cached("INSERT INTO entries VALUES (?1, ?2, ?3)")?;
             // Outside of a transaction each is one.
-            insert.execute(rusqlite::params![self.run, sequence, text])?;
+            self.insert(self.run, sequence, text)?;
         }
-        Ok(started.elapsed() / effects)
+        Ok(started.elapsed() / FEW)
+    }
+
+    /// The same, where so many runs have an entry committed together.
+    fn keep_together(&mut self, runs: u32) -> Result<Duration> {
+        let first = self.run + 1;
+        self.run += i64::from(runs);
+        let started = Instant::now();
+        for (sequence, text) in (1_i64..).zip(&self.texts) {
+            let transaction = self.connection.unchecked_transaction()?;
+            for run in first..=self.run {
+                self.insert(run, sequence, text)?;
+            }
+            transaction.commit()?;
+        }
+        Ok(started.elapsed() / (FEW * runs))
+    }
+
+    fn insert(&self, run: i64, sequence: i64, text: &str) -> Result<()> {
+        let mut insert = self.connection.prepare_cached("INSERT INTO entries VALUES (?1, ?2, ?3)")?;
+        insert.execute(rusqlite::params![run, sequence, text])?;
+        Ok(())
     }
 }

@@ -127,10 +127,18 @@ impl Entry {
         serde_json::from_str(&stored.text).map_err(|source| UnreadableEntry { sequence: stored.sequence, source })
     }
 
-    pub(crate) fn stored(&self) -> StoredEntry {
-        // An event that was made is data without keys that are no text.
-        let text = serde_json::to_string(self).unwrap_or_default();
-        StoredEntry { sequence: self.event.sequence, text: text.into() }
+    /// The entries as they are kept.
+    pub(crate) fn stored(entries: &[Self]) -> Vec<StoredEntry> {
+        // Most take less; the room is used again for each.
+        let mut room = Vec::with_capacity(1 << 10);
+        let store = |entry: &Self| {
+            room.clear();
+            // An event that was made is data without keys that are no text.
+            let written = serde_json::to_writer(&mut room, entry).is_ok();
+            let text = std::str::from_utf8(&room).ok().filter(|_| written).unwrap_or_default();
+            StoredEntry { sequence: entry.event.sequence, text: text.into() }
+        };
+        entries.iter().map(store).collect()
     }
 }
 

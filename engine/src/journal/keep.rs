@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Halt, Journal, State, Unkept};
+use super::{Entry, Halt, Journal, State, Unkept};
 use crate::storage::{Append, AppendError, Storage};
 
 /// How long entries that nobody waits for may be unkept.
 const LINGER: Duration = Duration::from_millis(20);
 
 /// After which pauses a storage that fails is tried again.
-const PAUSES: [Duration; 4] =
-    [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(500), Duration::from_secs(2)];
+const PAUSES: [Option<Duration>; 4] =
+    [None, Some(Duration::from_millis(50)), Some(Duration::from_millis(500)), Some(Duration::from_secs(2))];
 
 impl Journal {
     /// Keeps what is recorded, in order, for as long as it is polled. Ends only where the run stops.
@@ -49,7 +49,7 @@ impl Journal {
     pub(crate) async fn keep_all(&self, storage: &dyn Storage, epoch: u64) -> Result<(), Halt> {
         while let Some((append, attempt)) = self.hand_over(epoch) {
             let last = append.expected_next + append.entries.len() as u64 - 1;
-            append_surely(storage, append, attempt).await?;
+            append_surely(storage, &append, attempt).await?;
             let mut state = self.state();
             (state.handed, state.durable) = (None, last);
             drop(state);
@@ -59,7 +59,7 @@ impl Journal {
     }
 
     /// What the storage is to take next, if there is anything.
-    fn hand_over(&self, epoch: u64) -> Option<(Append, Attempt)> {
+    fn hand_over(&self, epoch: u64) -> Option<(Arc<Append>, Attempt)> {
         let mut state = self.state();
         state.urgent = false;
         if let Some(append) = &state.handed {
@@ -68,7 +68,7 @@ impl Journal {
         if state.unkept.is_empty() {
             return None;
         }
-        let append = self.append_of(&mut state, epoch);
+        let append = Arc::new(self.append_of(&mut state, epoch));
         state.handed = Some(append.clone());
         Some((append, Attempt::First))
     }
@@ -91,7 +91,7 @@ impl Journal {
             run: self.run(),
             epoch,
             expected_next,
-            entries: entries.iter().map(super::Entry::stored).collect(),
+            entries: Entry::stored(&entries),
             state: run_state,
             consumed_inbox,
             approvals,
@@ -116,11 +116,14 @@ enum Attempt {
 }
 
 /// Appends; where nobody knows whether it was done, finds out.
-async fn append_surely(storage: &dyn Storage, append: Append, mut attempt: Attempt) -> Result<(), Halt> {
+async fn append_surely(storage: &dyn Storage, append: &Append, mut attempt: Attempt) -> Result<(), Halt> {
     let after = append.expected_next + append.entries.len() as u64;
     let mut failure: Arc<str> = "the storage does not answer".into();
     for pause in PAUSES {
-        tokio::time::sleep(pause).await;
+        // A timer would be late even for no time at all, by the millisecond that it is rounded up to.
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
+        }
         match storage.append(append.clone()).await {
             Ok(_) => return Ok(()),
             Err(AppendError::WentBack { .. }) => return Err(Halt::WentBack),

@@ -15,7 +15,7 @@ use super::{RunSummary, Runs};
 use crate::event::{Event, EventKind, Settlement};
 use crate::journal::{UnreadableEntry, read_event};
 use crate::life::RunId;
-use crate::storage::{Hint, Hints, RunRecord, Sent, Storage, StorageError};
+use crate::storage::{Hints, Interest, RunRecord, Sent, Storage, StorageError};
 use crate::workspace::WORKSPACE;
 
 /// Bytes of a file that is read.
@@ -126,7 +126,7 @@ impl Run {
             next: from.max(1),
             read: VecDeque::new(),
             // From before the first look.
-            hints: self.storage().watch(),
+            hints: self.storage().watch(Interest::Run(self.id)),
             ended: false,
         }
     }
@@ -145,13 +145,13 @@ impl Run {
 
     /// Waits until it is finished, for days if need be.
     pub async fn wait(&self) -> Result<RunSummary, RunError> {
-        let mut hints = self.storage().watch();
+        let mut hints = self.storage().watch(Interest::State(self.id));
         loop {
             let summary = self.summary().await?;
             if summary.status.is_finished() {
                 return Ok(summary);
             }
-            something_of(self.id, hints.as_mut()).await;
+            something_new(hints.as_mut()).await;
         }
     }
 
@@ -269,18 +269,10 @@ fn list(folder: &Path) -> std::io::Result<Vec<String>> {
     Ok(files)
 }
 
-/// Waits until something of that run may have changed.
-async fn something_of(run: RunId, hints: &mut dyn Hints) {
-    let hinted = async {
-        loop {
-            match hints.next().await {
-                Hint::Run(other) if other != run => {}
-                _ => return,
-            }
-        }
-    };
+/// Waits until something may have changed.
+async fn something_new(hints: &mut dyn Hints) {
     // A hint may be lost.
-    let _ = tokio::time::timeout(POLL, hinted).await;
+    let _ = tokio::time::timeout(POLL, hints.next()).await;
 }
 
 /// The events of a run from a number on, in order; see [`Run::events`].
@@ -307,7 +299,7 @@ impl RunEvents {
             }
             match self.read_on().await {
                 Ok(true) => {}
-                Ok(false) => something_of(self.run, self.hints.as_mut()).await,
+                Ok(false) => something_new(self.hints.as_mut()).await,
                 Err(error) => return Some(Err(error)),
             }
         }

@@ -195,7 +195,7 @@ impl Run {
             // It was read from such.
             spec: serde_json::to_string(&spec).unwrap_or_default().into(),
             state: Detail::default().state(RunStatus::Queued),
-            entries: kept.iter().map(Entry::stored).collect(),
+            entries: Entry::stored(&kept),
             blobs: vec![spec.component],
             idempotency_key: None,
         };

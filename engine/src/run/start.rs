@@ -84,7 +84,7 @@ impl Inner {
             // It is data without keys that are no text.
             spec: serde_json::to_string(spec).unwrap_or_default().into(),
             state: Detail::default().state(RunStatus::Queued),
-            entries: vec![first.stored()],
+            entries: Entry::stored(&[first]),
             blobs: vec![spec.component],
             idempotency_key: key,
         };

@@ -12,7 +12,7 @@ use super::Inner;
 use super::execute::execute;
 use crate::life::{RunId, RunStatus};
 use crate::model::Delta;
-use crate::storage::{Claimed, Hint, Hints, StorageError, WorkerId};
+use crate::storage::{Claimed, Hint, Hints, Interest, StorageError, WorkerId};
 
 /// How often is looked for work where no hint comes.
 const POLL: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ impl Live {
 
 /// Works until it is stopped.
 pub(super) async fn work(inner: Arc<Inner>) {
-    let mut hints = inner.storage.watch();
+    let mut hints = inner.storage.watch(Interest::Work);
     let mut stop = inner.stop.clone();
     let mut renewed = Instant::now();
     while !*stop.borrow_and_update() {
@@ -181,8 +181,7 @@ impl Inner {
         });
     }
 
-    /// Tells those of whom the hints speak; several hints about one run are taken as one. A run's own entries are
-    /// hinted at too, so one that is told at every hint would look into its inbox at every effect.
+    /// Tells those of whom the hints speak; several hints about one run are taken as one.
     async fn spread(&self, first: Hint, hints: &mut dyn Hints, until: Instant) {
         self.tell(first);
         let gathered = tokio::time::sleep_until(until);

@@ -1,6 +1,6 @@
 //! What no storage takes, whoever asks.
 
-use super::{Cause, StoredEntry};
+use super::{AppendError, StorageError, StoredEntry};
 use crate::component::ContentHash;
 use crate::gate::ApprovalId;
 
@@ -19,9 +19,15 @@ pub(super) enum Malformed {
     Cursor(String),
 }
 
-impl Malformed {
-    pub(super) fn cause(self) -> Cause {
-        Box::new(self)
+impl From<Malformed> for AppendError {
+    fn from(malformed: Malformed) -> Self {
+        Self::Refused(Box::new(malformed))
+    }
+}
+
+impl From<Malformed> for StorageError {
+    fn from(malformed: Malformed) -> Self {
+        Self::Refused(Box::new(malformed))
     }
 }
 

@@ -14,12 +14,12 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::hints::Watchers;
+use super::hints::{Change, Watchers};
 use super::malformed::{Malformed, numbered};
 use super::moment::{Age, after, before, kept, micros, moment};
 use super::{
-    Append, AppendError, Claimed, Cursor, Decided, Due, Head, Hint, Hints, InboxMessage, NewRun, Page, Prune, Released,
-    RunFilter, RunRecord, Sent, Storage, StorageError, StoredApproval, StoredDecision, StoredEntry, WorkerId,
+    Append, AppendError, Claimed, Cursor, Decided, Due, Head, Hints, InboxMessage, Interest, NewRun, Page, Prune,
+    Released, RunFilter, RunRecord, Sent, Storage, StorageError, StoredApproval, StoredDecision, StoredEntry, WorkerId,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::component::ContentHash;
@@ -110,17 +110,17 @@ impl Inner {
         run.is_there().then(|| look(&run))
     }
 
-    /// What `change` does to a run that is there; all who watch are told of it.
-    fn change<T>(&self, id: RunId, change: impl FnOnce(&mut Run) -> T) -> Option<T> {
+    /// What `act` does to a run that is there; those who watch are told of such a change.
+    fn change<T>(&self, id: RunId, change: Change, act: impl FnOnce(&mut Run) -> T) -> Option<T> {
         let cell = self.cell(id)?;
-        let changed = {
+        let acted = {
             let mut run = lock(&cell);
-            run.is_there().then(|| change(&mut run))
+            run.is_there().then(|| act(&mut run))
         };
-        if changed.is_some() {
-            self.watchers.tell(Hint::Run(id));
+        if acted.is_some() {
+            self.watchers.tell(id, change);
         }
-        changed
+        acted
     }
 
     fn create(&self, new: NewRun) -> Result<RunId, Malformed> {
@@ -140,29 +140,29 @@ impl Inner {
         runs.by_id.insert(id, cell.clone());
         runs.by_age.insert(age, cell);
         drop((runs, index));
-        self.watchers.tell(Hint::Run(id));
+        self.watchers.tell(id, Change::Work);
         Ok(id)
     }
 
     fn append(&self, append: Append) -> Result<u64, AppendError> {
-        let id = append.run;
-        self.change(id, |run| self.put(run, append)).unwrap_or(Err(AppendError::NotFound))
+        let (id, change) = (append.run, Change::of(&append));
+        self.change(id, change, |run| self.put(run, append)).unwrap_or(Err(AppendError::NotFound))
     }
 
     fn put(&self, run: &mut Run, append: Append) -> Result<u64, AppendError> {
-        let consumed = run.admit(&append)?;
+        let admitted = run.standing().admit(&append)?;
         if append.is_only_entries() {
-            return Ok(run.extend(append.entries, consumed));
+            return Ok(run.extend(append.entries, &admitted));
         }
         let mut index = self.index();
-        index.check(&append).map_err(|malformed| AppendError::Refused(malformed.cause()))?;
+        index.check(&append)?;
         index.need(run, &append.blobs);
         index.withdraw(run, &append.withdrawn);
         index.ask(run, append.approvals);
         if let Some(state) = append.state {
             index.set_state(run, state, self.now());
         }
-        Ok(run.extend(append.entries, consumed))
+        Ok(run.extend(append.entries, &admitted))
     }
 
     fn release(&self, mut append: Append, seen_inbox: u64) -> Result<Released, AppendError> {
@@ -174,7 +174,7 @@ impl Inner {
             self.index().set_owner(run, None);
             Ok(released)
         };
-        self.change(id, release).unwrap_or(Err(AppendError::NotFound))
+        self.change(id, Change::Work, release).unwrap_or(Err(AppendError::NotFound))
     }
 
     fn register(&self, ttl: Duration) -> WorkerId {
@@ -219,12 +219,12 @@ impl Inner {
         run.epoch += 1;
         let claimed = Claimed { record, epoch: run.epoch, next: run.next(), consumed_inbox: run.consumed };
         drop((run, index));
-        self.watchers.tell(Hint::Run(id));
+        self.watchers.tell(id, Change::State);
         Some(claimed)
     }
 
     fn send(&self, id: RunId, message: Uuid, text: Arc<str>) -> Sent {
-        self.change(id, |run| self.deliver(run, message, text)).unwrap_or(Sent::NotFound)
+        self.change(id, Change::Work, |run| self.deliver(run, message, text)).unwrap_or(Sent::NotFound)
     }
 
     fn deliver(&self, run: &mut Run, message: Uuid, text: Arc<str>) -> Sent {
@@ -259,7 +259,7 @@ impl Inner {
             self.deliver(run, Uuid::from_bytes(id.to_bytes()), message);
             Decided::Taken
         };
-        self.change(run, decide).unwrap_or(Decided::NotFound)
+        self.change(run, Change::Work, decide).unwrap_or(Decided::NotFound)
     }
 
     fn due(&self, until: SystemTime, limit: usize) -> Due {
@@ -274,7 +274,7 @@ impl Inner {
             }
             is_over
         };
-        let queued = over.into_iter().filter(|(_, id)| self.change(*id, wake) == Some(true)).count();
+        let queued = over.into_iter().filter(|(_, id)| self.change(*id, Change::Work, wake) == Some(true)).count();
         let next = self.index().timers.first().map(|(at, _)| moment(*at));
         Due { queued, next }
     }
@@ -337,7 +337,7 @@ impl Inner {
 
 impl Storage for MemoryStorage {
     fn create(&self, run: NewRun) -> BoxFuture<'_, Result<RunId, StorageError>> {
-        async move { self.0.create(run).map_err(refused) }.boxed()
+        async move { Ok(self.0.create(run)?) }.boxed()
     }
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<u64, AppendError>> {
@@ -417,15 +417,15 @@ impl Storage for MemoryStorage {
         limit: usize,
         cursor: Option<Cursor>,
     ) -> BoxFuture<'_, Result<Page<RunRecord>, StorageError>> {
-        async move { self.0.list(&filter, limit, cursor).map_err(refused) }.boxed()
+        async move { Ok(self.0.list(&filter, limit, cursor)?) }.boxed()
     }
 
     fn due(&self, until: SystemTime, limit: usize) -> BoxFuture<'_, Result<Due, StorageError>> {
         async move { Ok(self.0.due(until, limit)) }.boxed()
     }
 
-    fn watch(&self) -> Box<dyn Hints> {
-        self.0.watchers.join()
+    fn watch(&self, interest: Interest) -> Box<dyn Hints> {
+        self.0.watchers.join(interest)
     }
 
     fn put_blob(&self, bytes: Bytes) -> BoxFuture<'_, Result<ContentHash, StorageError>> {
@@ -452,10 +452,6 @@ impl Storage for MemoryStorage {
     fn check(&self) -> BoxFuture<'_, Result<(), StorageError>> {
         async { Ok(()) }.boxed()
     }
-}
-
-fn refused(malformed: Malformed) -> StorageError {
-    StorageError::Refused(malformed.cause())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

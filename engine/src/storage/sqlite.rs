@@ -17,8 +17,8 @@ use uuid::Uuid;
 use super::hints::Watchers;
 use super::moment::{Age, before, micros};
 use super::{
-    Append, AppendError, Claimed, Cursor, Decided, Due, Fail, Head, Hints, InboxMessage, NewRun, Page, Prune, Released,
-    RunFilter, RunRecord, Sent, Storage, StorageError, StoredApproval, StoredDecision, StoredEntry, WorkerId,
+    Append, AppendError, Claimed, Cursor, Decided, Due, Fail, Head, Hints, InboxMessage, Interest, NewRun, Page, Prune,
+    Released, RunFilter, RunRecord, Sent, Storage, StorageError, StoredApproval, StoredDecision, StoredEntry, WorkerId,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::component::ContentHash;
@@ -71,7 +71,7 @@ pub struct SqliteStorage(Arc<Inner>);
 struct Inner {
     writer: Writer,
     readers: Readers,
-    watchers: Arc<Watchers>,
+    watchers: Watchers,
 }
 
 impl SqliteStorage {
@@ -86,7 +86,7 @@ impl SqliteStorage {
         let file = File::create(path.as_ref())?;
         let connection = file.open()?;
         let readers = (0..READERS).map(|_| file.open_reader()).collect::<Result<_, _>>()?;
-        let watchers = Arc::new(Watchers::new());
+        let watchers = Watchers::new();
         let writer = Writer::spawn(connection, Arc::new(clock), watchers.clone()).map_err(OpenError::Thread)?;
         let readers = Readers::spawn(readers).map_err(OpenError::Thread)?;
         Ok(Self(Arc::new(Inner { writer, readers, watchers })))
@@ -126,8 +126,7 @@ impl SqliteStorage {
         limit: usize,
         cursor: Option<Cursor>,
     ) -> Result<Page<RunRecord>, StorageError> {
-        let before = cursor.map(Age::try_from).transpose();
-        let before = before.map_err(|malformed| StorageError::Refused(malformed.cause()))?;
+        let before = cursor.map(Age::try_from).transpose()?;
         // One more tells whether there is a next page.
         let query = move |connection: &Connection| rows::records(connection, &filter, limit.saturating_add(1), before);
         let mut items = self.query(query).await?;
@@ -240,8 +239,8 @@ impl Storage for SqliteStorage {
         self.write(move |tx| messages::due(tx, micros(until), limit))
     }
 
-    fn watch(&self) -> Box<dyn Hints> {
-        let hints = self.0.watchers.join();
+    fn watch(&self, interest: Interest) -> Box<dyn Hints> {
+        let hints = self.0.watchers.join(interest);
         self.0.writer.look_outside();
         hints
     }

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use casemate::storage::{
-    Append, AppendError, Claimed, Cursor, Decided, Due, Head, Hints, InboxMessage, MemoryStorage, NewRun, Page, Prune,
-    Released, RunFilter, RunRecord, Sent, SqliteStorage, Storage, StorageError, StoredApproval, StoredDecision,
-    StoredEntry, WorkerId,
+    Append, AppendError, Claimed, Cursor, Decided, Due, Head, Hints, InboxMessage, Interest, MemoryStorage, NewRun,
+    Page, Prune, Released, RunFilter, RunRecord, Sent, SqliteStorage, Storage, StorageError, StoredApproval,
+    StoredDecision, StoredEntry, WorkerId,
 };
 use casemate::{
     Agent, ApprovalId, ArgumentsHash, ContentHash, Engine, Event, EventKind, Grants, ReplayEnd, Run, RunId, RunRequest,
@@ -464,8 +464,8 @@ impl<S: Storage> Storage for Hooked<S> {
         self.inner.due(until, limit)
     }
 
-    fn watch(&self) -> Box<dyn Hints> {
-        self.inner.watch()
+    fn watch(&self, interest: Interest) -> Box<dyn Hints> {
+        self.inner.watch(interest)
     }
 
     fn put_blob(&self, bytes: Bytes) -> BoxFuture<'_, Result<ContentHash, StorageError>> {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::task::Poll;
+use std::time::SystemTime;
 
-use casemate::storage::{AppendError, SqliteStorage, Storage};
+use casemate::storage::{AppendError, NewApproval, SqliteStorage, Storage};
 use casemate::testing::storage::sqlite_commits;
+use casemate::{ApprovalId, ArgumentsHash};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::{Folder, HOUR, entry, new_run, owned, texts};
@@ -16,6 +18,15 @@ fn hold(folder: &Folder) -> impl FnOnce() + use<> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     std::mem::forget(transaction);
     move || drop(connection)
+}
+
+fn question() -> NewApproval {
+    NewApproval {
+        id: ApprovalId::from_bytes(uuid::Uuid::now_v7().into_bytes()),
+        hash: ArgumentsHash::of(&serde_json::json!({})),
+        expires: SystemTime::now() + HOUR,
+        text: "may it?".into(),
+    }
 }
 
 /// Each task has handed its append in when it was polled once; the executor takes some turns for all of them.
@@ -59,7 +70,7 @@ async fn what_cannot_be_done_does_no_harm_to_what_waits_beside_it() {
     let folder = Folder::new();
     let storage = folder.open();
     let mut runs = Vec::new();
-    for _ in 0..9 {
+    for _ in 0..12 {
         runs.push(owned(&storage).await);
     }
     let release = hold(&folder);
@@ -68,9 +79,11 @@ async fn what_cannot_be_done_does_no_harm_to_what_waits_beside_it() {
         .enumerate()
         .map(|(n, claimed)| {
             let mut append = entry(claimed.record.id, claimed.epoch, 1, "entry");
-            match n % 3 {
+            match n % 4 {
                 0 => append.blobs.push(casemate::ContentHash::of(b"nowhere")),
                 1 => append.epoch += 1,
+                // Of the same question twice the first is written, and undone.
+                2 => append.approvals = vec![question(); 2],
                 _ => {}
             }
             let storage = storage.clone();
@@ -81,14 +94,15 @@ async fn what_cannot_be_done_does_no_harm_to_what_waits_beside_it() {
     release();
     for (n, append) in appends.into_iter().enumerate() {
         let result = append.await.unwrap();
-        let is_as_expected = match n % 3 {
-            0 => matches!(result, Err(AppendError::Refused(_))),
+        let is_as_expected = match n % 4 {
+            0 | 2 => matches!(result, Err(AppendError::Refused(_))),
             1 => matches!(result, Err(AppendError::Fenced { .. })),
             _ => matches!(result, Ok(2)),
         };
         assert!(is_as_expected, "{n}: {result:?}");
-        assert_eq!(texts(&storage, runs[n].record.id).await.len(), usize::from(n % 3 == 2));
+        assert_eq!(texts(&storage, runs[n].record.id).await.len(), usize::from(n % 4 == 3));
     }
+    assert!(storage.pending_approvals(None, 9).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -37,7 +37,7 @@ fn a_file_of_a_newer_release_is_refused() {
     let error = folder.try_open().err().unwrap();
     assert!(matches!(&error, OpenError::Newer { found, known, .. } if (*found, *known) == (version + 1, version)));
     let text = error.to_string();
-    assert!(text.contains("version 2") && text.contains("up to 1"), "{text}");
+    assert!(text.contains("version 3") && text.contains("up to 2"), "{text}");
     file.pragma_update(None, "user_version", version).unwrap();
     folder.open();
 }

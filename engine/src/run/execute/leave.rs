@@ -88,7 +88,7 @@ impl Inner {
         let state = Detail::read(detail).ended(&end);
         let event = Event { sequence: head.next, kind: end, at: to_micros(self.clock.now()) };
         let entry = Entry { event, trace: Trace::default() };
-        let append = Append { entries: vec![entry.stored()], state, ..nothing(run, epoch, head.next) };
+        let append = Append { entries: Entry::stored(&[entry]), state, ..nothing(run, epoch, head.next) };
         self.storage.release(append, head.inbox).await?;
         Ok(())
     }

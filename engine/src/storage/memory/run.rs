@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
-use super::super::malformed::{numbered, used_up};
 use super::super::moment::{Age, kept};
-use super::super::{Append, AppendError, Head, InboxMessage, NewRun, RunRecord, RunState, StoredEntry, WorkerId};
+use super::super::standing::{Admitted, Standing};
+use super::super::{Head, InboxMessage, NewRun, RunRecord, RunState, StoredEntry, WorkerId};
 use crate::component::ContentHash;
 use crate::gate::ApprovalId;
 use crate::life::RunStatus;
@@ -86,28 +86,15 @@ impl Run {
         self.record.updated = now;
     }
 
-    /// Whether this can be appended as far as the run alone is asked; answers which messages are used up then.
-    pub(super) fn admit(&self, append: &Append) -> Result<u64, AppendError> {
-        let next = self.next();
-        if self.owner.is_none() || append.epoch != self.epoch {
-            return Err(AppendError::Fenced { epoch: self.epoch });
-        }
-        if next > append.expected_next {
-            return Err(AppendError::Conflict { next });
-        }
-        if next < append.expected_next {
-            return Err(AppendError::WentBack { next });
-        }
-        let consumed = numbered(next, &append.entries)
-            .and_then(|_| used_up(self.consumed, append.consumed_inbox, self.last_message()));
-        consumed.map_err(|malformed| AppendError::Refused(malformed.cause()))
+    pub(super) fn standing(&self) -> Standing {
+        Standing { head: self.head(), is_owned: self.owner.is_some() }
     }
 
     /// Puts entries that were admitted, and answers with the next number.
-    pub(super) fn extend(&mut self, entries: Vec<StoredEntry>, consumed: u64) -> u64 {
+    pub(super) fn extend(&mut self, entries: Vec<StoredEntry>, admitted: &Admitted) -> u64 {
         self.entries.extend(entries);
-        self.consumed = consumed;
-        self.next()
+        self.consumed = admitted.consumed;
+        admitted.next
     }
 
     pub(super) fn receive(&mut self, id: Uuid, text: Arc<str>) {

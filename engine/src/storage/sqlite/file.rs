@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use super::super::Cause;
 
 /// The steps from an empty file to the version of today; a file's version is how many it has taken.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), "ALTER TABLE runs DROP COLUMN next"];
 
 /// Tells files of ours from those of others: `Csmt`.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"Csmt");

@@ -1,12 +1,12 @@
 //! What is written of runs: that they are made, go on, are given back and removed.
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, params};
 
-use super::super::malformed::{Malformed, numbered, used_up};
+use super::super::hints::Change;
+use super::super::malformed::{Malformed, numbered};
 use super::super::moment::micros;
-use super::super::{
-    Append, AppendError, Fail, NewApproval, NewRun, Prune, Released, RunState, StorageError, StoredEntry,
-};
+use super::super::standing::{Admitted, Standing};
+use super::super::{Append, AppendError, NewApproval, NewRun, Prune, Released, RunState, StorageError, StoredEntry};
 use super::rows::{self, Word, list};
 use super::writer::{Stop, Tx};
 use crate::component::ContentHash;
@@ -20,10 +20,11 @@ pub(super) fn create(tx: &mut Tx<'_>, run: &NewRun) -> Result<RunId, Stop<Storag
     if let Some(id) = same(tx, run)? {
         return Ok(id);
     }
-    let next = numbered(1, &run.entries).map_err(no)?;
+    numbered(1, &run.entries)?;
+    check_blobs(tx, &run.blobs)?;
     let state = &run.state;
-    let sql = "INSERT INTO runs (id, agent, created_us, updated_us, status, waiting_on, wake_at_us, detail, next, \
-         idempotency_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let sql = "INSERT INTO runs (id, agent, created_us, updated_us, status, waiting_on, wake_at_us, detail, \
+         idempotency_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     tx.connection.prepare_cached(sql)?.execute(params![
         run.id.to_bytes(),
         run.agent,
@@ -33,14 +34,13 @@ pub(super) fn create(tx: &mut Tx<'_>, run: &NewRun) -> Result<RunId, Stop<Storag
         state.waiting_on.as_ref().map(Word),
         state.wake_at.map(micros),
         state.detail,
-        next,
         run.idempotency_key,
     ])?;
     let mut specs = tx.connection.prepare_cached("INSERT INTO specs (run, text) VALUES (?1, ?2)")?;
     specs.execute(params![run.id.to_bytes(), run.spec])?;
     put_entries(tx, run.id, &run.entries)?;
-    need(tx, run.id, &run.blobs)?;
-    tx.touch(run.id);
+    refer(tx, run.id, &run.blobs)?;
+    tx.touch(run.id, Change::Work);
     Ok(run.id)
 }
 
@@ -53,72 +53,45 @@ fn same(tx: &Tx<'_>, run: &NewRun) -> rusqlite::Result<Option<RunId>> {
     Ok(same.map(RunId::from_bytes))
 }
 
-/// What an append is compared with.
-struct Standing {
-    epoch: u64,
-    next: u64,
-    is_owned: bool,
-    inbox: u64,
-    consumed: u64,
-    state: RunState,
-}
-
 pub(super) fn append(tx: &mut Tx<'_>, append: &Append) -> Result<u64, Stop<AppendError>> {
     let standing = standing(tx, append.run)?;
-    put(tx, append, &standing)
+    let next = put(tx, append, &standing)?;
+    if let Some(state) = &append.state {
+        set_state(tx, append.run, state)?;
+    }
+    tx.touch(append.run, Change::of(append));
+    Ok(next)
 }
 
 pub(super) fn release(tx: &mut Tx<'_>, append: &Append, seen_inbox: u64) -> Result<Released, Stop<AppendError>> {
     let standing = standing(tx, append.run)?;
     put(tx, append, &standing)?;
-    let (state, released) = append.released_as(&standing.state, standing.inbox, seen_inbox);
+    let before = rows::state(tx.connection, append.run)?;
+    let (state, released) = append.released_as(&before, standing.head.inbox, seen_inbox);
     set_state(tx, append.run, &state)?;
     let mut disown = tx.connection.prepare_cached("UPDATE runs SET worker = NULL WHERE id = ?1")?;
     disown.execute([append.run.to_bytes()])?;
+    tx.touch(append.run, Change::Work);
     Ok(released)
 }
 
 fn standing(tx: &Tx<'_>, run: RunId) -> Result<Standing, Stop<AppendError>> {
-    let sql = "SELECT epoch, next, worker IS NOT NULL AS is_owned, inbox_last, inbox_consumed, status, waiting_on, \
-         wake_at_us, detail FROM runs WHERE id = ?1";
-    let standing = |row: &Row<'_>| {
-        Ok(Standing {
-            epoch: row.get("epoch")?,
-            next: row.get("next")?,
-            is_owned: row.get("is_owned")?,
-            inbox: row.get("inbox_last")?,
-            consumed: row.get("inbox_consumed")?,
-            state: rows::state(row)?,
-        })
-    };
-    let standing = tx.connection.prepare_cached(sql)?.query_row([run.to_bytes()], standing).optional()?;
-    standing.ok_or(Stop::No(AppendError::NotFound))
+    rows::standing(tx.connection, run)?.ok_or(Stop::No(AppendError::NotFound))
 }
 
-fn put(tx: &mut Tx<'_>, append: &Append, standing: &Standing) -> Result<u64, Stop<AppendError>> {
-    let &Standing { epoch, next, is_owned, .. } = standing;
-    if !is_owned || append.epoch != epoch {
-        return Err(Stop::No(AppendError::Fenced { epoch }));
-    }
-    if next > append.expected_next {
-        return Err(Stop::No(AppendError::Conflict { next }));
-    }
-    if next < append.expected_next {
-        return Err(Stop::No(AppendError::WentBack { next }));
-    }
-    let next = numbered(next, &append.entries).map_err(no)?;
-    let consumed = used_up(standing.consumed, append.consumed_inbox, standing.inbox).map_err(no)?;
+/// Looks at everything before it writes anything: what is refused then leaves nothing that had to be undone.
+fn put(tx: &Tx<'_>, append: &Append, standing: &Standing) -> Result<u64, Stop<AppendError>> {
+    let Admitted { next, consumed } = standing.admit(append).map_err(Stop::No)?;
+    check_blobs(tx, &append.blobs)?;
     let run = append.run;
-    put_entries(tx, run, &append.entries)?;
-    need(tx, run, &append.blobs)?;
-    withdraw(tx, run, &append.withdrawn)?;
     ask(tx, run, &append.approvals)?;
-    let mut advance = tx.connection.prepare_cached("UPDATE runs SET next = ?2, inbox_consumed = ?3 WHERE id = ?1")?;
-    advance.execute(params![run.to_bytes(), next, consumed])?;
-    if let Some(state) = &append.state {
-        set_state(tx, run, state)?;
+    withdraw(tx, run, &append.withdrawn)?;
+    put_entries(tx, run, &append.entries)?;
+    refer(tx, run, &append.blobs)?;
+    if consumed != standing.head.consumed_inbox {
+        let mut use_up = tx.connection.prepare_cached("UPDATE runs SET inbox_consumed = ?2 WHERE id = ?1")?;
+        use_up.execute(params![run.to_bytes(), consumed])?;
     }
-    tx.touch(run);
     Ok(next)
 }
 
@@ -148,7 +121,7 @@ fn put_entries(tx: &Tx<'_>, run: RunId, entries: &[StoredEntry]) -> rusqlite::Re
         if entry.text.len() > LONG {
             let hash = ContentHash::of(entry.text.as_bytes());
             put_blob(tx, hash, entry.text.as_bytes())?;
-            refer(tx, run, hash)?;
+            refer(tx, run, &[hash])?;
             insert.execute(params![run.to_bytes(), entry.sequence, None::<&str>, hash.to_bytes()])?;
         } else {
             insert.execute(params![run.to_bytes(), entry.sequence, entry.text, None::<[u8; 32]>])?;
@@ -166,32 +139,34 @@ pub(super) fn put_blob(tx: &Tx<'_>, hash: ContentHash, bytes: &[u8]) -> rusqlite
     Ok(())
 }
 
-fn need<E: Fail>(tx: &Tx<'_>, run: RunId, blobs: &[ContentHash]) -> Result<(), Stop<E>> {
-    let mut known = tx.connection.prepare_cached("SELECT 1 FROM blobs WHERE hash = ?1")?;
+fn check_blobs<E: From<Malformed>>(tx: &Tx<'_>, blobs: &[ContentHash]) -> Result<(), Stop<E>> {
     for hash in blobs {
+        let mut known = tx.connection.prepare_cached("SELECT 1 FROM blobs WHERE hash = ?1")?;
         if !known.exists([hash.to_bytes()])? {
-            return Err(no(Malformed::NoBlob(*hash)));
+            return Err(Malformed::NoBlob(*hash).into());
         }
-        refer(tx, run, *hash)?;
     }
     Ok(())
 }
 
-fn refer(tx: &Tx<'_>, run: RunId, hash: ContentHash) -> rusqlite::Result<()> {
+fn refer(tx: &Tx<'_>, run: RunId, blobs: &[ContentHash]) -> rusqlite::Result<()> {
     let sql = "INSERT INTO run_blobs (run, hash) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-    tx.connection.prepare_cached(sql)?.execute([run.to_bytes().as_slice(), hash.to_bytes().as_slice()])?;
+    for hash in blobs {
+        let mut insert = tx.connection.prepare_cached(sql)?;
+        insert.execute([run.to_bytes().as_slice(), hash.to_bytes().as_slice()])?;
+    }
     Ok(())
 }
 
 fn ask(tx: &Tx<'_>, run: RunId, approvals: &[NewApproval]) -> Result<(), Stop<AppendError>> {
     let sql = "INSERT INTO approvals (id, run, hash, expires_us, text) VALUES (?1, ?2, ?3, ?4, ?5) \
          ON CONFLICT DO NOTHING";
-    let mut insert = tx.connection.prepare_cached(sql)?;
     for asked in approvals {
+        let mut insert = tx.connection.prepare_cached(sql)?;
         let expires = micros(asked.expires);
         let values = params![asked.id.to_bytes(), run.to_bytes(), asked.hash.to_bytes(), expires, asked.text];
         if insert.execute(values)? == 0 {
-            return Err(no(Malformed::SameApproval(asked.id)));
+            return Err(Malformed::SameApproval(asked.id).into());
         }
     }
     Ok(())
@@ -199,8 +174,8 @@ fn ask(tx: &Tx<'_>, run: RunId, approvals: &[NewApproval]) -> Result<(), Stop<Ap
 
 fn withdraw(tx: &Tx<'_>, run: RunId, approvals: &[ApprovalId]) -> rusqlite::Result<()> {
     let sql = "DELETE FROM approvals WHERE id = ?1 AND run = ?2 AND decision IS NULL";
-    let mut delete = tx.connection.prepare_cached(sql)?;
     for id in approvals {
+        let mut delete = tx.connection.prepare_cached(sql)?;
         delete.execute([id.to_bytes(), run.to_bytes()])?;
     }
     Ok(())
@@ -231,8 +206,4 @@ pub(super) fn prune_blobs(tx: &Tx<'_>, put_until: i64, limit: usize) -> Result<u
     let sql = "DELETE FROM blobs WHERE hash IN (SELECT hash FROM blobs WHERE put_us <= ?1 \
          AND NOT EXISTS (SELECT 1 FROM run_blobs WHERE run_blobs.hash = blobs.hash) ORDER BY put_us LIMIT ?2)";
     Ok(tx.connection.prepare_cached(sql)?.execute(params![put_until, rows::at_most(limit)])?)
-}
-
-fn no<E: Fail>(malformed: Malformed) -> Stop<E> {
-    Stop::No(E::refused(malformed.cause()))
 }

@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension as _, params};
 use uuid::Uuid;
 
+use super::super::hints::Change;
 use super::super::moment::{micros, moment};
 use super::super::{Decided, Due, Sent, StorageError, StoredDecision};
 use super::rows::{self, Word, at_most};
@@ -34,7 +35,7 @@ pub(super) fn send(tx: &mut Tx<'_>, run: RunId, id: Uuid, text: &str) -> Result<
     if status.is_woken() {
         tx.connection.prepare_cached(QUEUE)?.execute(params![run.to_bytes(), tx.now])?;
     }
-    tx.touch(run);
+    tx.touch(run, Change::Work);
     Ok(Sent::Delivered)
 }
 
@@ -63,7 +64,7 @@ pub(super) fn due(tx: &mut Tx<'_>, until: i64, limit: usize) -> Result<Due, Stop
     let mut queue = tx.connection.prepare_cached(QUEUE)?;
     for run in &over {
         queue.execute(params![run.to_bytes(), tx.now])?;
-        tx.touch(*run);
+        tx.touch(*run, Change::Work);
     }
     let mut next = tx.connection.prepare_cached(&format!("SELECT min(wake_at_us) {timers}"))?;
     let next = next.query_row([], |row| row.get::<_, Option<i64>>(0))?;

@@ -9,6 +9,7 @@ use serde::de::value::{Error as Unknown, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
 use super::super::moment::{Age, micros, moment};
+use super::super::standing::Standing;
 use super::super::{
     Head, InboxMessage, NewApproval, RunFilter, RunRecord, RunState, StoredApproval, StoredDecision, StoredEntry,
 };
@@ -23,6 +24,10 @@ const RECORD: &str = "SELECT id, agent, created_us, updated_us, status, waiting_
 
 /// What a [`StoredApproval`] is made of.
 const APPROVAL: &str = "SELECT id, run, hash, expires_us, text, decision, decided_by, decided_us FROM approvals";
+
+/// What a [`Standing`] is made of. A journal has no holes, so its last number says how long it is.
+const STANDING: &str = "SELECT epoch, inbox_last, inbox_consumed, worker IS NOT NULL AS is_owned, \
+     (SELECT coalesce(max(sequence), 0) + 1 FROM entries WHERE run = runs.id) AS next FROM runs WHERE id = ?1";
 
 /// A value that has one word for each case, as serde says it.
 pub(super) struct Word<T>(pub(super) T);
@@ -54,7 +59,14 @@ pub(super) fn at_most(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-pub(super) fn state(row: &Row<'_>) -> rusqlite::Result<RunState> {
+/// The state of a run that is there.
+pub(super) fn state(connection: &Connection, run: RunId) -> rusqlite::Result<RunState> {
+    let mut query =
+        connection.prepare_cached("SELECT status, waiting_on, wake_at_us, detail FROM runs WHERE id = ?1")?;
+    query.query_row([run.to_bytes()], state_of)
+}
+
+fn state_of(row: &Row<'_>) -> rusqlite::Result<RunState> {
     let waiting_on = row.get::<_, Option<Word<_>>>("waiting_on")?;
     Ok(RunState {
         status: row.get::<_, Word<_>>("status")?.0,
@@ -109,7 +121,7 @@ fn record_of(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         created: moment(row.get("created_us")?),
         updated: moment(row.get("updated_us")?),
         spec: row.get("text")?,
-        state: state(row)?,
+        state: state_of(row)?,
     })
 }
 
@@ -149,17 +161,21 @@ pub(super) fn messages(
     })
 }
 
-pub(super) fn head(connection: &Connection, run: RunId) -> rusqlite::Result<Option<Head>> {
-    let sql = "SELECT epoch, next, inbox_last, inbox_consumed FROM runs WHERE id = ?1";
-    let head = |row: &Row<'_>| {
-        Ok(Head {
+pub(super) fn standing(connection: &Connection, run: RunId) -> rusqlite::Result<Option<Standing>> {
+    let standing = |row: &Row<'_>| {
+        let head = Head {
             epoch: row.get("epoch")?,
             next: row.get("next")?,
             inbox: row.get("inbox_last")?,
             consumed_inbox: row.get("inbox_consumed")?,
-        })
+        };
+        Ok(Standing { head, is_owned: row.get("is_owned")? })
     };
-    connection.prepare_cached(sql)?.query_row([run.to_bytes()], head).optional()
+    connection.prepare_cached(STANDING)?.query_row([run.to_bytes()], standing).optional()
+}
+
+pub(super) fn head(connection: &Connection, run: RunId) -> rusqlite::Result<Option<Head>> {
+    Ok(standing(connection, run)?.map(|standing| standing.head))
 }
 
 pub(super) fn approval(connection: &Connection, id: ApprovalId) -> rusqlite::Result<Option<StoredApproval>> {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use rusqlite::params;
 
+use super::super::hints::Change;
 use super::super::moment::after;
-use super::super::{Claimed, StorageError, WorkerId};
+use super::super::{Claimed, Head, StorageError, WorkerId};
 use super::rows::{self, at_most, list};
 use super::writer::{Stop, Tx};
 use crate::life::RunId;
@@ -70,11 +71,10 @@ fn take(tx: &mut Tx<'_>, worker: WorkerId, run: RunId) -> Result<Option<Claimed>
         return Ok(None);
     };
     let sql = "UPDATE runs SET status = 'running', waiting_on = NULL, wake_at_us = NULL, worker = ?2, \
-         epoch = epoch + 1, updated_us = ?3 WHERE id = ?1 RETURNING epoch, next, inbox_consumed";
+         epoch = epoch + 1, updated_us = ?3 WHERE id = ?1";
     let mut update = tx.connection.prepare_cached(sql)?;
-    let claimed = update.query_row(params![run.to_bytes(), worker.to_bytes(), tx.now], |row| {
-        Ok(Claimed { record, epoch: row.get(0)?, next: row.get(1)?, consumed_inbox: row.get(2)? })
-    })?;
-    tx.touch(run);
-    Ok(Some(claimed))
+    update.execute(params![run.to_bytes(), worker.to_bytes(), tx.now])?;
+    tx.touch(run, Change::State);
+    let head = rows::head(tx.connection, run)?;
+    Ok(head.map(|Head { epoch, next, consumed_inbox, .. }| Claimed { record, epoch, next, consumed_inbox }))
 }

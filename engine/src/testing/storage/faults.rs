@@ -14,9 +14,9 @@ use crate::gate::ApprovalId;
 use crate::json::ArgumentsHash;
 use crate::life::RunId;
 use crate::storage::{
-    Append, AppendError, Cause, Claimed, Cursor, Decided, Due, Fail, Head, Hint, Hints, InboxMessage, NewRun, Page,
-    Prune, Released, RunFilter, RunRecord, Sent, Storage, StorageError, StoredApproval, StoredDecision, StoredEntry,
-    WorkerId,
+    Append, AppendError, Cause, Claimed, Cursor, Decided, Due, Fail, Head, Hint, Hints, InboxMessage, Interest, NewRun,
+    Page, Prune, Released, RunFilter, RunRecord, Sent, Storage, StorageError, StoredApproval, StoredDecision,
+    StoredEntry, WorkerId,
 };
 
 /// How a storage can fail.
@@ -270,8 +270,8 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         self.faults.pass_journal(Operation::Release, entries, self.inner.release(append, seen_inbox)).boxed()
     }
 
-    fn watch(&self) -> Box<dyn Hints> {
-        Box::new(FaultyHints { inner: self.inner.watch(), faults: self.faults.clone(), again: None })
+    fn watch(&self, interest: Interest) -> Box<dyn Hints> {
+        Box::new(FaultyHints { inner: self.inner.watch(interest), faults: self.faults.clone(), again: None })
     }
 
     fn create(&self, run: NewRun) -> BoxFuture<'_, Result<RunId, StorageError>> {
