@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cap_std::fs::{Dir, Metadata, MetadataExt as _};
 
@@ -27,6 +28,12 @@ const MOST_KEPT: u64 = 64 << 20;
 
 /// Bytes of a difference that is shown.
 const LONGEST_DIFF: usize = 64 << 10;
+
+/// Bytes of all differences together that one call may have shown.
+const LONGEST_DIFFS: usize = 1 << 20;
+
+/// How long the smallest difference of a file is looked for, before a larger one will do.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The workspace of a run that is being executed. Cheap to clone; clones are the same.
 #[derive(Clone)]
@@ -178,7 +185,17 @@ fn compare(before: &BTreeMap<String, File>, now: &BTreeMap<String, File>) -> Vec
     }
     let gone = before.iter().filter(|(path, _)| !now.contains_key(*path));
     edits.extend(gone.map(|(path, file)| edit(path, FileChange::Deleted, file.text.as_deref(), Some(""))));
+    shorten(&mut edits);
     edits
+}
+
+/// Leaves out differences beyond what is shown of them all.
+fn shorten(edits: &mut [FileEdit]) {
+    let mut shown = 0;
+    for edit in edits {
+        shown += edit.diff.as_ref().map_or(0, String::len);
+        edit.diff.take_if(|_| shown > LONGEST_DIFFS);
+    }
 }
 
 fn edit(path: &str, change: FileChange, before: Option<&str>, now: Option<&str>) -> FileEdit {
@@ -187,14 +204,21 @@ fn edit(path: &str, change: FileChange, before: Option<&str>, now: Option<&str>)
 }
 
 fn difference(path: &str, change: FileChange, before: &str, now: &str) -> String {
-    let (old, new) = (format!("a/{path}"), format!("b/{path}"));
+    let (old, new) = (quoted("a/", path), quoted("b/", path));
     let nothing = "/dev/null";
     let (old, new) = match change {
         FileChange::Created => (nothing, new.as_str()),
         FileChange::Modified => (old.as_str(), new.as_str()),
         FileChange::Deleted => (old.as_str(), nothing),
     };
-    similar::TextDiff::from_lines(before, now).unified_diff().header(old, new).to_string()
+    let diff = similar::TextDiff::configure().timeout(PATIENCE).diff_lines(before, now);
+    diff.unified_diff().header(old, new).to_string()
+}
+
+/// A name in the header of a difference, where it could pass for something else in quotes, as others do it.
+fn quoted(side: &str, path: &str) -> String {
+    let name = format!("{side}{path}");
+    if name.contains(|letter: char| letter.is_control() || letter == '"') { format!("{name:?}") } else { name }
 }
 
 #[cfg(test)]
@@ -225,6 +249,22 @@ mod tests {
         );
         assert_eq!(edits[0].diff.as_deref(), Some("--- a/edited\n+++ b/edited\n@@ -1,2 +1,3 @@\n one\n+2\n two\n"));
         assert_eq!(edits[2].diff.as_deref(), Some("--- a/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n"));
+    }
+
+    #[test]
+    fn a_name_cannot_pass_for_a_difference() {
+        let edits = compare(&files(&[]), &files(&[("a\n+++ b/etc", "x\n")]));
+        assert_eq!(edits[0].path, "/workspace/a\n+++ b/etc");
+        assert!(edits[0].diff.as_deref().unwrap().starts_with("--- /dev/null\n+++ \"b/a\\n+++ b/etc\"\n@@"));
+    }
+
+    #[test]
+    fn of_very_many_differences_the_first_are_shown() {
+        let text = "line\n".repeat(10_000);
+        let names: Vec<_> = (0..40).map(|n| format!("file-{n:02}")).collect();
+        let all: Vec<_> = names.iter().map(|name| (name.as_str(), text.as_str())).collect();
+        let shown = compare(&files(&[]), &files(&all)).iter().filter(|edit| edit.diff.is_some()).count();
+        assert_eq!(shown, 17);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::support::Fixed;
 pub(crate) const CANARY: &str = "sk_live_cAnarY-01/23+45=67~89";
 
 /// The secret `KEY`, bound to these requests as a bearer.
-fn bound(requests: &[&str]) -> Secrets {
+pub(crate) fn bound(requests: &[&str]) -> Secrets {
     let secrets = Secrets::new();
     secrets.set(key(requests, &SecretPlace::bearer()));
     secrets
@@ -28,7 +28,7 @@ fn key(requests: &[&str], place: &SecretPlace) -> Secret {
     requests.iter().fold(secret, |secret, requests| secret.bound_to(requests.parse().unwrap(), place.clone()))
 }
 
-fn gate(secrets: &Secrets) -> Gate {
+pub(crate) fn gate(secrets: &Secrets) -> Gate {
     Gate::builder().secrets(secrets.clone()).build()
 }
 

@@ -286,7 +286,7 @@ impl Scope {
         }
         // Dropped with this future, it records that whoever asked is gone.
         let record = Record::new(self.tree().clone(), id, subject.clone(), effect.hides());
-        let Given { answer, by } = self.answer(request).await;
+        let Given { answer, by } = self.answer(id, request).await;
         let denial = match answer {
             Answer::Approve => {
                 record.close();
@@ -347,7 +347,7 @@ impl Scope {
     }
 
     /// What a person says. Within a run that counts which the storage takes first: people can be asked in many places.
-    async fn answer(&self, request: ApprovalRequest) -> Given {
+    async fn answer(&self, effect: u64, request: ApprovalRequest) -> Given {
         let _excuses = self.excuse();
         let approver = self.gate().inner.approver.as_deref();
         let Some(journal) = self.tree().journal() else {
@@ -356,7 +356,7 @@ impl Scope {
             return Given::by_nobody(asked.unwrap_or_else(|_| nobody_answered(time)));
         };
         let (approval, expires) = (request.id, request.expires);
-        let parks = if self.inner.depth == 0 && approver.is_none() { Parks::Yes } else { Parks::No };
+        let parks = if journal.is_own(effect) && approver.is_none() { Parks::Yes } else { Parks::No };
         let (until, wake_at) = (Until::Decided(approval), Some(expires));
         let wait = Wait { on: WaitingOn::Approval, until, wake_at, parks };
         journal.durable().await;

@@ -36,6 +36,12 @@ impl Journal {
         Place { journal: self.clone(), position, id }
     }
 
+    /// Whether that is one of the agent's own effects, which a run can go on with from where it came to: the use of a secret
+    /// on the way of one, and what a tool does, is done anew.
+    pub(crate) fn is_own(&self, effect: u64) -> bool {
+        self.state().open.contains_key(&effect)
+    }
+
     async fn recall(&self, place: &Place, deed: Deed) -> Recalled {
         match self.look_back(place, deed) {
             Some(recalled) => recalled,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use casemate::storage::{MemoryStorage, Storage};
 use casemate::testing::ManualClock;
 use casemate::{
-    Agent, Budget, ErrorKind, Event, EventKind, Grants, HttpLimits, HttpTool, Run, RunRequest, RunStatus, Runs,
+    Agent, Answer, Budget, ErrorKind, Event, EventKind, Grants, HttpLimits, HttpTool, Run, RunRequest, RunStatus, Runs,
     Settlement, WaitingOn,
 };
 use futures_util::FutureExt as _;
@@ -16,8 +16,8 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::support::{
-    Hooked, Step, all_events, builder, count_of, in_doubt, is_numbered, is_reproduced, memory, puppet, puppet_with,
-    run, settled, start, until, until_event, until_waiting, worker,
+    Hooked, Step, all_events, builder, count_of, eventually_within, in_doubt, is_numbered, is_reproduced, memory,
+    puppet, puppet_with, run, settled, start, until, until_event, until_waiting, worker,
 };
 use crate::outside::http;
 use crate::server::{Reply, Server};
@@ -84,6 +84,32 @@ fn a_response_that_came_before_the_timer_is_told_again_though_the_timer_is_over_
         run.send_input("yes").await.unwrap();
         assert_eq!(told(&run).await, "200 GET /x \nyes");
         assert_eq!(server.seen().len(), 1);
+    });
+}
+
+/// A run that waits for that without a sandbox would have to send the request anew, of which nobody knew whether it left.
+#[test]
+fn a_request_whose_secret_a_person_is_asked_about_keeps_its_sandbox_and_leaves_once() {
+    run(async {
+        let server = echo();
+        let secrets = crate::secrets::bound(&[&server.url("")]);
+        let grants =
+            Grants::none().host(server.url("").parse().unwrap()).secret_after_asking("KEY", "Use it?").unwrap();
+        let agent = puppet().await.grants(grants).gate(&crate::secrets::gate(&secrets));
+        let runs = worker(memory(), agent);
+        let started = start(&runs, &format!("http POST {} hello", server.url("/x"))).await;
+        until_event(&started, "approval_required").await;
+        let gives_up = eventually_within(Duration::from_millis(500), || async {
+            started.summary().await.unwrap().status != RunStatus::Running
+        });
+        assert!(!gives_up.await);
+        let asked = runs.approvals(Some(started.id()), 9).await.unwrap();
+        runs.decide(asked[0].request.id, Answer::Approve, "ada").await.unwrap();
+        assert_eq!(told(&started).await, "200 POST /x hello");
+        let sent = server.seen();
+        assert_eq!(sent.len(), 1);
+        assert!(sent[0].header("authorization").is_some());
+        assert_eq!(asked.len(), 1);
     });
 }
 
@@ -316,7 +342,7 @@ fn a_run_that_waits_for_an_exchange_in_doubt_and_for_a_timer_goes_on_with_whiche
             } else {
                 clock.advance(Duration::from_hours(2));
             }
-            until_waiting(&run, WaitingOn::Input).await;
+            until_event(&run, "input_required").await;
             clock.advance(Duration::from_hours(2));
             run.send_input("yes").await.unwrap();
             let expected = if answered { "201 made\nyes" } else { "too late\nyes" };

@@ -30,9 +30,9 @@ impl Owned<'_> {
             let messages = self.inner.storage.inbox(self.id, self.consumed, PAGE).await?;
             let more = messages.len() == PAGE;
             for InboxMessage { number, text } in messages {
-                // What cannot be read is of a later version, which would have to say so before.
-                if let Ok(message) = serde_json::from_str(&text) {
-                    order = self.take(message).await?.or(order);
+                match serde_json::from_str(&text) {
+                    Ok(message) => order = self.take(message).await?.or(order),
+                    Err(error) => tracing::warn!(run = %self.id, number, %error, "a message cannot be read: left out"),
                 }
                 self.consumed = number;
                 self.journal.consumed(number);
