@@ -34,7 +34,8 @@ use network::ClosedHttp as Http;
 
 use clocks::{Exchanges, RunClock, Timers};
 pub(crate) use files::OpenFolders;
-pub(crate) use meter::Meter;
+pub(crate) use meter::SystemRefused;
+use meter::{Meter, OnRefusal};
 pub use output::Stream;
 pub(crate) use output::{CallbackPanicked, Output, Sink};
 pub(crate) use refusals::Refusals;
@@ -98,6 +99,7 @@ impl Host {
         let Plan { scope, limits, .. } = plan;
         let grants = scope.reach();
         let refusals = Refusals::default();
+        let on_refusal = if scope.own_journal().is_some() { OnRefusal::End } else { OnRefusal::Tell };
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.resources);
         let handover = Handover::default();
@@ -110,7 +112,7 @@ impl Host {
             http: WasiHttpCtx::new(),
             hooks,
             table,
-            meter: Meter::new(plan.max_memory()),
+            meter: Meter::new(plan.max_memory(), on_refusal),
             refusals,
             timers: Timers::default(),
             exchanges: Exchanges::default(),

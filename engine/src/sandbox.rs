@@ -21,7 +21,7 @@ use crate::driver::{self, Hold, Pace, Signal, Stopped};
 use crate::engine::{FUEL_YIELD_INTERVAL, Metering, Running, Slot};
 use crate::gate::Scope;
 use crate::host::imports::EffectEnded;
-use crate::host::{self, CallbackPanicked, Host, HostLimit, Output, Phase};
+use crate::host::{self, CallbackPanicked, Host, HostLimit, Output, Phase, SystemRefused};
 use crate::limits::{DEFAULT_MEMORY_GROWTH, DEFAULT_MEMORY_START, LimitExceeded, LimitKind, Limits, Usage, millis};
 
 /// A sandbox that held more is dropped off the executor: unmapping 56 MiB takes 3 ms.
@@ -284,6 +284,9 @@ impl Sandbox {
         let exceeded = |limit, max| LimitExceeded::new(limit, max, max).into();
         if let Some(HostLimit(limit)) = error.downcast_ref() {
             return (*limit).into();
+        }
+        if error.is::<SystemRefused>() {
+            return CallError::NoMemory;
         }
         if let Some(ended) = error.downcast_ref::<EffectEnded>() {
             return ended.error();

@@ -9,6 +9,8 @@ mod exchanges;
 mod orders;
 mod people;
 mod replays;
+#[cfg(target_os = "linux")]
+mod scarcity;
 mod scene;
 mod storages;
 mod support;

@@ -102,6 +102,9 @@ pub enum CallError {
     /// There was no place for a sandbox.
     #[error(transparent)]
     Busy(NoSlot),
+    /// The system refused the agent of a run memory which it may have. All others are told, and go on without.
+    #[error("the system refused the sandbox memory: try again later")]
+    NoMemory,
     /// The host's own fault, or the embedder's.
     #[error("{message}")]
     Internal {
@@ -143,7 +146,7 @@ pub enum ErrorKind {
     Trap,
     /// Stopped by the caller.
     Cancelled,
-    /// No place.
+    /// No place, or no memory.
     Busy,
     /// The host's fault.
     Internal,
@@ -168,7 +171,7 @@ impl CallError {
             Self::Denied(_) => ErrorKind::Denied,
             Self::Trap(_) => ErrorKind::Trap,
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::Busy(_) => ErrorKind::Busy,
+            Self::Busy(_) | Self::NoMemory => ErrorKind::Busy,
             Self::Internal { .. } => ErrorKind::Internal,
         }
     }

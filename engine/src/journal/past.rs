@@ -80,6 +80,7 @@ pub(crate) struct PastEffect {
 pub(crate) struct End {
     pub(crate) kind: EventKind,
     /// Where the tool came from that was called.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only requests to tools are answered by it"))]
     pub(crate) source: Option<ToolSource>,
     /// What its guest was told, where that is an outcome.
     pub(crate) outcome: Option<Outcome>,

@@ -225,11 +225,11 @@ impl Owned<'_> {
                 Attempted::Leave(leaving) => return Ok(leaving),
                 Attempted::Halted(halt) => return self.halted(halt, spec).await,
                 Attempted::Cancelled(reason) => return Ok(self.cancelled(reason)),
-                Attempted::Handled(Err(CallError::Busy(_) | CallError::Internal { .. })) if attempt < ATTEMPTS => {
-                    self.start_over(spec).await?;
+                Attempted::Handled(Err(CallError::Internal { .. })) if attempt < ATTEMPTS => {
+                    self.start_over(spec).await?
                 }
-                // A host that has no room is no end of a run that had begun.
-                Attempted::Handled(Err(CallError::Busy(_))) => return Ok(Leaving::Later),
+                // A host that has no room is no end of a run.
+                Attempted::Handled(Err(CallError::Busy(_) | CallError::NoMemory)) => return Ok(Leaving::Later),
                 Attempted::Handled(handled) => return self.finished(handled, spec).await,
             }
         }

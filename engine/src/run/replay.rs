@@ -10,6 +10,7 @@ use super::request::Spec;
 use super::start::{StartError, first_entry};
 use super::summary::Detail;
 use super::{Run, RunError};
+use crate::call::CallError;
 use crate::component::Component;
 use crate::event::{Event, EventKind, ForkedFrom};
 use crate::gate::{Budget, Gate, Scope, Tree};
@@ -125,6 +126,9 @@ impl Run {
             sandbox::run(replay_plan(&component, &journal, &spec), None, handle(component, spec.message));
         let end = tokio::select! {
             ended = &mut handling => match (ended.result, journal.left_over()) {
+                (Err(error @ (CallError::Busy(_) | CallError::NoMemory | CallError::Internal { .. })), _) => {
+                    return Err(ReplayError::Host { message: error.to_string() });
+                }
                 (ended, Some((position, left))) => {
                     let attempted = ended.err().map(|error| error.to_string());
                     ReplayEnd::Diverged { difference: divergence(position, Some(&left), attempted.as_deref()) }
