@@ -12,6 +12,8 @@ use crate::component::{Component, ContentHash, Imports};
 #[cfg(feature = "compiler")]
 use crate::engine::Engine;
 use crate::gate::{Budget, Gate};
+#[cfg(feature = "http")]
+use crate::gate::{Scope, Tree};
 use crate::limits::Limits;
 use crate::model::Models;
 use crate::tool::Toolset;
@@ -140,6 +142,21 @@ impl Agent {
     pub fn limits(mut self, limits: Limits) -> Self {
         self.change().limits = limits;
         self
+    }
+
+    /// The variables that it finds: those that it is granted, and where its tools and secrets are.
+    #[cfg_attr(not(feature = "http"), allow(unused_variables, reason = "only over HTTP there is something to find"))]
+    pub(super) fn environment(&self, default: &Gate) -> Vec<(String, String)> {
+        let Inner { gate, principal, grants, tools, component, .. } = self.inner.as_ref();
+        #[cfg_attr(not(feature = "http"), allow(unused_mut, reason = "as above"))]
+        let mut variables = grants.variables().to_vec();
+        #[cfg(feature = "http")]
+        {
+            let tree = Tree::new(gate.as_ref().unwrap_or(default).clone(), principal.clone(), None);
+            let scope = Scope::outermost(tree, grants.clone(), tools.clone(), Arc::default());
+            variables.extend(crate::host::http::variables(&scope, component));
+        }
+        variables
     }
 
     fn change(&mut self) -> &mut Inner {

@@ -226,7 +226,7 @@ impl Owned<'_> {
                 Attempted::Halted(halt) => return self.halted(halt, spec).await,
                 Attempted::Cancelled(reason) => return Ok(self.cancelled(reason)),
                 Attempted::Handled(Err(CallError::Internal { .. })) if attempt < ATTEMPTS => {
-                    self.start_over(spec).await?
+                    self.start_over(spec).await?;
                 }
                 // A host that has no room is no end of a run.
                 Attempted::Handled(Err(CallError::Busy(_) | CallError::NoMemory)) => return Ok(Leaving::Later),

@@ -136,7 +136,7 @@ impl Inner {
             turns: Some(turns),
             tokens: Some(tokens),
             cost: Some(cost),
-            variables: agent.inner.grants.variables().to_vec(),
+            variables: agent.environment(self.engine.gate()),
             workspace,
             mounts: mounts.collect(),
             limits: agent.inner.limits,

@@ -87,6 +87,17 @@ fn a_response_that_came_before_the_timer_is_told_again_though_the_timer_is_over_
     });
 }
 
+#[test]
+fn an_agent_finds_its_tools_in_its_environment_as_they_were_when_it_began() {
+    run(async {
+        let ((one, _), (two, _)) = (counting("one"), counting("two"));
+        let text = "env TOOL_URL_ONE\nask on?\nenv TOOL_URL_ONE\nenv TOOL_URL_TWO";
+        let (_runs, run) = in_two_parts(text, puppet_with([one]).await, puppet_with([two]).await).await;
+        let url = "http://tools.internal/one";
+        assert_eq!(told(&run).await, format!("{url}\nyes\n{url}\n(not set)"));
+    });
+}
+
 /// A run that waits for that without a sandbox would have to send the request anew, of which nobody knew whether it left.
 #[test]
 fn a_request_whose_secret_a_person_is_asked_about_keeps_its_sandbox_and_leaves_once() {
