@@ -176,9 +176,9 @@ impl Journal {
     }
 
     /// What can be told of the run from now on.
-    pub(crate) fn set_state(&self, run_state: RunState) {
+    pub(crate) fn set_state(&self, run_state: Option<RunState>) {
         let mut state = self.state();
-        state.unkept.state = Some(run_state);
+        state.unkept.state = run_state;
         state.urgent = true;
         self.0.work.notify_one();
     }

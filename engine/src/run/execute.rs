@@ -13,10 +13,10 @@ use casemate_policy::Folder;
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
-use super::request::Spec;
+use super::request::{Format, Spec};
 use super::worker::Live;
 use super::{Agent, Inner, RunSummary};
-use crate::call::{self, CallError, ErrorKind};
+use crate::call::{self, CallError};
 use crate::component::Component;
 use crate::driver::Hold;
 use crate::event::{EventKind, Interruption, Versions};
@@ -53,7 +53,7 @@ pub(super) async fn execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) {
     let executed = AssertUnwindSafe(try_execute(inner, claimed, live)).catch_unwind().await;
     let came = match executed {
         Ok(Ok(came)) => came,
-        Ok(Err(error)) if let Some(end) = error.end() => inner.end_as(id, epoch, end, &detail).await,
+        Ok(Err(error)) if let Some(stop) = error.stop() => inner.stop_with(id, epoch, stop, &detail).await,
         Ok(Err(error)) => {
             tracing::error!(run = %id, %error, "the run cannot be executed now: it is tried again");
             Came::Nowhere
@@ -88,12 +88,10 @@ pub(super) enum ExecuteError {
 }
 
 impl ExecuteError {
-    /// How a run ends with which nobody could ever go on.
-    fn end(&self) -> Option<EventKind> {
+    /// What becomes of a run that would be tried again for ever. What cannot be read here may be by a newer release.
+    fn stop(&self) -> Option<EventKind> {
         match self {
-            Self::Entry(_) | Self::Spec(_) => {
-                Some(EventKind::Failed { kind: ErrorKind::Internal, message: self.to_string(), retried_as: None })
-            }
+            Self::Entry(_) | Self::Spec(_) => Some(EventKind::Paused { reason: Some(self.to_string()) }),
             Self::WentBack | Self::Append(AppendError::WentBack { .. }) => {
                 Some(EventKind::Diverged { position: 0, recorded: None, attempted: None })
             }
@@ -104,17 +102,19 @@ impl ExecuteError {
 
 async fn try_execute(inner: &Arc<Inner>, claimed: Claimed, live: &Live) -> Result<Came, ExecuteError> {
     let (id, epoch, consumed) = (claimed.record.id, claimed.epoch, claimed.consumed_inbox);
-    let spec: Spec = serde_json::from_str(&claimed.record.spec)?;
-    if spec.format > Spec::FORMAT {
-        return Err(ExecuteError::Newer { format: spec.format });
+    let Format { format } = serde_json::from_str(&claimed.record.spec)?;
+    if format > Spec::FORMAT {
+        return Err(ExecuteError::Newer { format });
     }
+    let spec: Spec = serde_json::from_str(&claimed.record.spec)?;
     let mut past = inner.past(id).await?;
     past.was_active(RunSummary::of(claimed.record.clone()).usage.active_ms);
     let (versions, idle, fresh) = (past.versions.clone(), past.idle_for(inner.clock.now()), past.is_fresh());
     let (interrupted, paused, questions) = (past.interrupted, past.paused, past.open_questions());
     let (is_lost, losses) = (claimed.record.state.status == RunStatus::Running, past.losses);
     let journal = Journal::new(spec.setting(id), inner.clock.clone(), Mode::Live, past, spec.seed());
-    let mut owned = Owned { inner, id, epoch, consumed, journal, live, hold: Hold::default(), paused, idle };
+    let (hold, pause_reason) = (Hold::default(), None);
+    let mut owned = Owned { inner, id, epoch, consumed, journal, live, hold, paused, pause_reason, idle };
     let Some(agent) = inner.agents.find(RunSummary::of(claimed.record)).await else {
         inner.disown(id);
         return owned.leave(Leaving::Unfinished).await;
@@ -196,6 +196,8 @@ pub(super) struct Owned<'a> {
     live: &'a Live,
     hold: Hold,
     paused: bool,
+    /// Why, where nobody asked for it.
+    pause_reason: Option<String>,
     /// How long nobody had executed it.
     idle: Duration,
 }

@@ -146,6 +146,12 @@ pub(crate) struct Spec {
     pub(crate) attachment: Value,
 }
 
+/// What every version can read of it.
+#[derive(Deserialize)]
+pub(crate) struct Format {
+    pub(crate) format: u32,
+}
+
 /// A folder of the host, and where tools see it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Mount {

@@ -38,7 +38,7 @@ pub struct RunSummary {
     /// What it said, once it is finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// Why it has no output, where it failed.
+    /// Why it has no output, where it failed; or why it is paused, where nobody asked for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<RunFailure>,
     /// What it took, up to when it was kept last.
@@ -76,14 +76,18 @@ impl Detail {
         serde_json::from_str(text).unwrap_or_default()
     }
 
-    /// The state of a run with that last event; none where it is no last one.
-    pub(super) fn ended(self, end: &EventKind) -> Option<RunState> {
-        let (status, failure) = match end {
+    /// The state of a run that stops with that event; none where it does not.
+    pub(super) fn stopped(self, stop: &EventKind) -> Option<RunState> {
+        let (status, failure) = match stop {
             EventKind::Complete { output, .. } => {
                 return Some(Self { output: Some(output.clone()), ..self }.state(RunStatus::Completed));
             }
             EventKind::Failed { kind, message, .. } => {
                 (RunStatus::Failed, RunFailure { kind: *kind, message: message.clone() })
+            }
+            EventKind::Paused { reason } => {
+                let failure = reason.clone().map(|message| RunFailure { kind: ErrorKind::Internal, message });
+                return Some(Self { failure, ..self }.state(RunStatus::Paused));
             }
             EventKind::Cancelled { reason } => {
                 (RunStatus::Cancelled, RunFailure { kind: ErrorKind::Cancelled, message: reason.clone() })

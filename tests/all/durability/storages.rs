@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::support::{
     Barrier, Folder, Held, all_events, eventually, eventually_within, in_doubt, is_reproduced, is_whole, kinds,
-    onlooker, puppet_with, run, settled, start, until_event, until_waiting, worker,
+    onlooker, puppet_with, run, settled, start, until_event, until_status, until_waiting, worker,
 };
 use crate::support::{Anything, counting};
 
@@ -456,13 +456,19 @@ fn a_run_whose_journal_cannot_be_read_says_so() {
         let started = start(&runs, "think hm\nask what?").await;
         until_waiting(&started, WaitingOn::Input).await;
         runs.shutdown().await;
+        folder.change("CREATE TABLE kept AS SELECT text FROM entries WHERE sequence = 2", &[]);
         assert_eq!(folder.change("UPDATE entries SET text = '{' WHERE sequence = 2", &[]), 1);
         let runs = worker(folder.open(), puppet_with([]).await);
         let again = runs.run(started.id());
         again.send_input("this").await.unwrap();
-        let is_finished =
-            eventually_within(Duration::from_secs(8), || async { again.summary().await.unwrap().status.is_finished() });
-        assert!(is_finished.await, "{:?}", again.summary().await);
+        until_status(&again, RunStatus::Paused).await;
+        let failure = again.summary().await.unwrap().failure.unwrap();
+        assert!(failure.message.starts_with("entry 2 of the journal cannot be read"), "{failure}");
+        // Whoever can read it goes on with it.
+        assert_eq!(folder.change("UPDATE entries SET text = (SELECT text FROM kept) WHERE sequence = 2", &[]), 1);
+        again.resume().await.unwrap();
+        let summary = settled(&again).await;
+        assert_eq!((summary.output.as_deref(), summary.failure), (Some("this"), None));
     });
 }
 

@@ -184,6 +184,7 @@ fn a_run_whose_process_is_lost_again_and_again_is_paused_until_a_person_has_it_g
             panic!("{events:#?}");
         };
         assert_eq!(reason, "the process that executed it was lost 10 times before it got any further");
+        assert_eq!(run.summary().await.unwrap().failure.unwrap().message, *reason);
         assert_eq!(held.calls(), 11);
         run.resume().await.unwrap();
         held.until_called(12).await;

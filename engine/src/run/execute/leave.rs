@@ -43,7 +43,9 @@ impl Owned<'_> {
             Leaving::Lost | Leaving::Later => return Ok(Came::Nowhere),
             Leaving::Unfinished if !self.paused => None,
             Leaving::Finished(state) => state,
-            Leaving::Unfinished | Leaving::Paused => Some(self.detail().state(RunStatus::Paused)),
+            Leaving::Unfinished | Leaving::Paused => {
+                self.detail().stopped(&EventKind::Paused { reason: self.pause_reason.clone() })
+            }
             Leaving::Waiting(Wait { on, wake_at, .. }) => {
                 self.journal.tell(EventKind::Waiting { on: on.clone() });
                 let state = self.detail().state(RunStatus::Waiting);
@@ -70,23 +72,23 @@ impl Owned<'_> {
 }
 
 impl Inner {
-    /// Ends a run, as long as it is still this worker's, whatever its journal says.
-    pub(super) async fn end_as(&self, run: RunId, epoch: u64, end: EventKind, detail: &str) -> Came {
-        tracing::error!(%run, ?end, "nobody can go on with the run: it ends");
-        match self.try_end_as(run, epoch, end, detail).await {
+    /// Has a run end or pause, as long as it is still this worker's, whatever its journal says.
+    pub(super) async fn stop_with(&self, run: RunId, epoch: u64, stop: EventKind, detail: &str) -> Came {
+        tracing::error!(%run, ?stop, "nobody can go on with the run");
+        match self.try_stop_with(run, epoch, stop, detail).await {
             Ok(()) => Came::On,
             Err(error) => {
-                tracing::warn!(%run, %error, "the end of the run cannot be kept yet");
+                tracing::warn!(%run, %error, "that the run stops cannot be kept yet");
                 Came::Nowhere
             }
         }
     }
 
-    async fn try_end_as(&self, run: RunId, epoch: u64, end: EventKind, detail: &str) -> Result<(), ExecuteError> {
+    async fn try_stop_with(&self, run: RunId, epoch: u64, stop: EventKind, detail: &str) -> Result<(), ExecuteError> {
         let head = self.storage.head(run).await?;
         let Some(head) = head.filter(|head| head.epoch == epoch) else { return Ok(()) };
-        let state = Detail::read(detail).ended(&end);
-        let event = Event { sequence: head.next, kind: end, at: to_micros(self.clock.now()) };
+        let state = Detail::read(detail).stopped(&stop);
+        let event = Event { sequence: head.next, kind: stop, at: to_micros(self.clock.now()) };
         let entry = Entry { event, trace: Trace::default() };
         let append = Append { entries: Entry::stored(&[entry]), state, ..nothing(run, epoch, head.next) };
         self.storage.release(append, head.inbox).await?;

@@ -59,16 +59,20 @@ impl Owned<'_> {
     pub(super) fn pause(&mut self, reason: Option<String>) {
         if !std::mem::replace(&mut self.paused, true) {
             self.hold.on();
-            self.journal.tell(EventKind::Paused { reason });
-            self.journal.set_state(self.detail().state(RunStatus::Paused));
+            self.pause_reason.clone_from(&reason);
+            let paused = EventKind::Paused { reason };
+            let state = self.detail().stopped(&paused);
+            self.journal.tell(paused);
+            self.journal.set_state(state);
         }
     }
 
     fn resume(&mut self) {
         if std::mem::replace(&mut self.paused, false) {
+            self.pause_reason = None;
             let duration = std::mem::take(&mut self.idle);
             self.journal.tell(EventKind::Resumed { after: Interruption::Pause, duration, versions: None });
-            self.journal.set_state(self.detail().state(RunStatus::Running));
+            self.journal.set_state(Some(self.detail().state(RunStatus::Running)));
             self.hold.off();
         }
     }

@@ -20,7 +20,7 @@ impl Owned<'_> {
     }
 
     fn end(&self, end: EventKind) -> Leaving {
-        let state = self.detail().ended(&end);
+        let state = self.detail().stopped(&end);
         self.journal.tell(end);
         Leaving::Finished(state)
     }
