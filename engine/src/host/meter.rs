@@ -85,12 +85,12 @@ impl ResourceLimiter for Meter {
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        tracing::warn!(%error, "a memory could not grow");
+        tracing::debug!(%error, "a memory could not grow");
         self.failed()
     }
 
     fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        tracing::warn!(%error, "a table could not grow");
+        tracing::debug!(%error, "a table could not grow");
         self.failed()
     }
 
