@@ -97,8 +97,6 @@ struct State {
     open: HashMap<u64, Open>,
     last_position: u64,
     last_id: u64,
-    /// The end of an effect, by position, that came while the run was executed.
-    ends: HashMap<u64, (u64, SystemTime)>,
     waits: Waits,
     answers: HashMap<ApprovalId, Given>,
     settlements: HashMap<u64, Settlement>,
@@ -134,6 +132,8 @@ struct Open {
     position: u64,
     /// Until it is recorded.
     deed: Option<Deed>,
+    /// Its last entry, as far as it came.
+    touched: Option<(u64, SystemTime)>,
     /// The number of its end, once there is one.
     end: Option<u64>,
     /// Whether the agent is still about to say what it is.
@@ -174,7 +174,6 @@ impl Journal {
             open: HashMap::new(),
             last_position: 0,
             last_id: past.id,
-            ends: HashMap::new(),
             waits: Waits::default(),
             answers: HashMap::new(),
             settlements: HashMap::new(),
@@ -255,26 +254,11 @@ impl Journal {
     }
 
     fn write(&self, state: &mut State, kind: EventKind, mut trace: Trace) -> u64 {
-        let effect = kind.effect();
-        if let Some(open) = effect.and_then(|id| state.open.get_mut(&id))
-            && let Some(deed) = open.deed.take()
-        {
-            trace.position = Some(open.position);
-            trace.deed = Some(deed);
-        }
         let sequence = state.next;
         state.next += 1;
-        if kind.ends_effect()
-            && let Some(open) = effect.and_then(|id| state.open.get_mut(&id))
-        {
-            open.end.get_or_insert(sequence);
-        }
         state.at = state.at.max(to_micros(self.0.clock.now()));
-        if let Some(position) = effect.and_then(|id| state.open.get(&id)).map(|open| open.position)
-            && !matches!(kind, EventKind::FileEdit { .. })
-        {
-            // The last entry of an effect is its end.
-            state.ends.insert(position, (sequence, state.at));
+        if let Some(open) = kind.effect().and_then(|id| state.open.get_mut(&id)) {
+            open.write(&kind, (sequence, state.at), &mut trace);
         }
         state.told.add(&kind);
         let event = Event { sequence, kind, at: state.at };
@@ -423,6 +407,21 @@ impl Journal {
         self.0.blocked.fetch_add(1, Ordering::AcqRel);
         self.0.news.notify_waiters();
         Blocked(self.clone())
+    }
+}
+
+impl Open {
+    /// Takes an entry of it, the first of which says what it is.
+    fn write(&mut self, kind: &EventKind, touched: (u64, SystemTime), trace: &mut Trace) {
+        if let Some(deed) = self.deed.take() {
+            (trace.position, trace.deed) = (Some(self.position), Some(deed));
+        }
+        if kind.ends_effect() {
+            self.end.get_or_insert(touched.0);
+        }
+        if !matches!(kind, EventKind::FileEdit { .. }) {
+            self.touched = Some(touched);
+        }
     }
 }
 

@@ -17,7 +17,6 @@ use crate::event::EventKind;
 pub(crate) struct Exchange(Arc<Shared>);
 
 struct Shared {
-    position: u64,
     id: u64,
     /// The number of its end, where that was recorded before the agent did it again.
     recorded: Option<u64>,
@@ -45,7 +44,6 @@ impl Exchange {
         }
         let past = state.past.effects.get(&place.position);
         let shared = Shared {
-            position: place.position,
             id: place.id,
             recorded: past.and_then(|effect| effect.end.as_ref()).map(|end| end.sequence),
             held: Mutex::new(held),
@@ -66,7 +64,8 @@ impl Exchange {
 
     /// Its end is recorded, and kept.
     pub(crate) fn end(&self, journal: &Journal) {
-        let (sequence, at) = journal.end_of(self.0.position).unwrap_or((0, SystemTime::UNIX_EPOCH));
+        let touched = journal.state().open.get(&self.0.id).and_then(|open| open.touched);
+        let (sequence, at) = touched.unwrap_or((0, SystemTime::UNIX_EPOCH));
         self.set(Progress::Ended(sequence, at));
     }
 

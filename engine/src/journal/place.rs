@@ -1,7 +1,5 @@
 //! One of the agent's own effects: its number, and what is recorded under that.
 
-use std::time::SystemTime;
-
 use super::{Deed, DeedKind, End, Halt, Happening, Journal, Mode, Open, PastEffect, State};
 use crate::effect::Outcome;
 
@@ -32,7 +30,7 @@ impl Journal {
             Some(effect) if effect.id > 0 => effect.id,
             _ => state.new_id(),
         };
-        state.open.insert(id, Open { position, deed: None, end: None, forming: false });
+        state.open.insert(id, Open { position, deed: None, touched: None, end: None, forming: false });
         Place { journal: self.clone(), position, id }
     }
 
@@ -77,7 +75,9 @@ impl Journal {
             return None;
         }
         let effect = state.past.effects.remove(&place.position)?;
-        state.ends.insert(place.position, effect.touched);
+        if let Some(open) = state.open.get_mut(&place.id) {
+            open.touched = Some(effect.touched);
+        }
         if let Some(end) = effect.end {
             return Some(Recalled::Ended(Box::new(end)));
         }
@@ -87,12 +87,6 @@ impl Journal {
             return None;
         }
         Some(Recalled::Unfinished(Box::new(effect)))
-    }
-
-    /// The last entry of one of the agent's own effects, as far as it came.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only with HTTP there are exchanges"))]
-    pub(super) fn end_of(&self, position: u64) -> Option<(u64, SystemTime)> {
-        self.state().ends.get(&position).copied()
     }
 
     /// A replay came to an effect without an end. The agent may have given an exchange up, and gone on: that is where the
@@ -106,7 +100,7 @@ impl Journal {
     /// The agent learns of the end of an effect, and its time goes on to there.
     pub(crate) fn observe(&self, place: &Place) {
         let mut state = self.state();
-        if let Some((sequence, at)) = state.ends.remove(&place.position) {
+        if let Some((sequence, at)) = state.open.get(&place.id).and_then(|open| open.touched) {
             state.time.observe(sequence, at);
         }
     }
@@ -129,7 +123,6 @@ impl Drop for Place {
         state.open.remove(&self.id);
         // It was attempted again, if only that.
         state.past.effects.remove(&self.position);
-        state.ends.remove(&self.position);
         drop(state);
         self.journal.0.news.notify_waiters();
     }

@@ -130,7 +130,6 @@ impl Journal {
     /// The next input that the agent did not take yet, once there is one.
     pub(crate) async fn input(&self, place: &Place) -> String {
         let wait = Wait { on: WaitingOn::Input, until: Until::Input, wake_at: None, parks: Parks::Yes };
-        let position = place.position;
         self.wait(wait, |state| {
             let Some(input) = state.past.inputs.get(state.inputs_taken).cloned() else {
                 if self.0.mode == Mode::Replay {
@@ -139,9 +138,8 @@ impl Journal {
                 return None;
             };
             state.inputs_taken += 1;
-            let known = state.ends.entry(position).or_insert((input.sequence, input.at));
-            if input.sequence > known.0 {
-                *known = (input.sequence, input.at);
+            if let Some(open) = state.open.get_mut(&place.id) {
+                open.touched = open.touched.max(Some((input.sequence, input.at)));
             }
             Some(input.what.to_string())
         })
