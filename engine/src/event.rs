@@ -1,26 +1,24 @@
-//! What passes the Gate, as those who watch see it.
-//!
-//! Nobody who watches can hold up a guest or each other: each has a bounded queue, and one whose queue is full is
-//! closed.
+//! What passes the Gate, and what becomes of runs, as those who watch see it.
+
+mod run;
+mod watch;
 
 use std::fmt;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use casemate_host_bindings::{Message, StopReason, TokenUsage};
 use casemate_policy::{AddressClass, RequestLine, Rule, ToolSource};
-use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
 use crate::call::ErrorKind;
 use crate::gate::ApprovalId;
 use crate::life::{RunId, WaitingOn};
+
+pub use run::{FileChange, ForkedFrom, Interruption, RunUsage, Settlement, Versions};
+pub(crate) use watch::Events;
+pub use watch::{Overflowed, Subscription};
 
 /// Something that happened at a Gate. One happening is one event.
 ///
@@ -491,216 +489,6 @@ impl EventKind {
     }
 }
 
-/// What executes a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Versions {
-    /// Of Casemate.
-    pub casemate: String,
-    /// Of wasmtime.
-    pub wasmtime: String,
-}
-
-impl Versions {
-    /// Those of this process.
-    pub(crate) fn current() -> Self {
-        Self { casemate: env!("CARGO_PKG_VERSION").to_owned(), wasmtime: wasmtime_environ::VERSION.to_owned() }
-    }
-}
-
-/// Where a fork comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ForkedFrom {
-    /// Which run.
-    pub run: RunId,
-    /// Up to which of its events.
-    pub at: u64,
-}
-
-/// Why a run had stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Interruption {
-    /// It waited.
-    Wait,
-    /// It was paused.
-    Pause,
-    /// Its worker stopped, and gave it back.
-    Handover,
-    /// Its worker was lost.
-    Loss,
-}
-
-/// How a file changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum FileChange {
-    /// There was none.
-    Created,
-    /// It says something else.
-    Modified,
-    /// It is gone.
-    Deleted,
-}
-
-/// What a person says of an effect in doubt.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "what")]
-#[non_exhaustive]
-pub enum Settlement {
-    /// It happened, with this result.
-    Happened {
-        /// The result, as the tool would have given it.
-        result: Arc<Value>,
-    },
-    /// It did not happen: perform it.
-    DidNotHappen,
-    /// The run fails.
-    Fail {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// What a run took, in all its pieces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct RunUsage {
-    /// Tokens of conversations.
-    pub input_tokens: u64,
-    /// Tokens of answers.
-    pub output_tokens: u64,
-    /// What models cost, in millionths of a US dollar, as far as it is known.
-    pub cost: u64,
-    /// Answers of models.
-    pub turns: u64,
-    /// Calls of tools.
-    pub calls: u64,
-    /// Fuel of the agent itself since it was started last; of its tools none is counted.
-    pub fuel: u64,
-    /// Milliseconds in which it did not wait.
-    pub active_ms: u64,
-}
-
-/// Hands events to whoever watches; clones are the same.
-#[derive(Clone, Default)]
-pub(crate) struct Events(Arc<Hub>);
-
-#[derive(Default)]
-struct Hub {
-    state: Mutex<State>,
-    watching: AtomicUsize,
-}
-
-#[derive(Default)]
-struct State {
-    sequence: u64,
-    watchers: Vec<Watcher>,
-}
-
-struct Watcher {
-    queue: mpsc::Sender<Arc<Event>>,
-    closed_after: Arc<AtomicU64>,
-}
-
-impl Events {
-    /// Numbers an event and hands it on; it is made only where somebody watches.
-    pub(crate) fn publish(&self, kind: impl FnOnce() -> EventKind) {
-        let mut kind = Some(kind);
-        let mut make = || kind.take().map(|make| make());
-        // Before the lock, where that can be.
-        let early = if self.0.watching.load(Ordering::Acquire) > 0 { make() } else { None };
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.sequence += 1;
-        if state.watchers.is_empty() {
-            return;
-        }
-        let Some(kind) = early.or_else(make) else { return };
-        let event = Arc::new(Event { sequence: state.sequence, kind, at: SystemTime::now() });
-        state.watchers.retain(|watcher| watcher.offer(&event));
-        self.0.watching.store(state.watchers.len(), Ordering::Release);
-    }
-
-    pub(crate) fn subscribe(&self, capacity: usize) -> Subscription {
-        let (queue, receiver) = mpsc::channel(capacity.clamp(1, MOST_KEPT));
-        let closed_after = Arc::new(AtomicU64::new(OPEN));
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.watchers.push(Watcher { queue, closed_after: closed_after.clone() });
-        self.0.watching.store(state.watchers.len(), Ordering::Release);
-        Subscription { receiver, closed_after }
-    }
-}
-
-const OPEN: u64 = u64::MAX;
-const MOST_KEPT: usize = 1 << 24;
-
-impl Watcher {
-    /// Whether it goes on watching.
-    fn offer(&self, event: &Arc<Event>) -> bool {
-        match self.queue.try_send(event.clone()) {
-            Ok(()) => true,
-            Err(TrySendError::Closed(_)) => false,
-            Err(TrySendError::Full(_)) => {
-                self.closed_after.store(event.sequence - 1, Ordering::Release);
-                false
-            }
-        }
-    }
-}
-
-/// The events of a Gate from a moment on, in order; also a [`Stream`].
-///
-/// What does not fit its queue closes it: the events in the queue still come, then [`Overflowed`], then the end.
-#[derive(Debug)]
-pub struct Subscription {
-    receiver: mpsc::Receiver<Arc<Event>>,
-    closed_after: Arc<AtomicU64>,
-}
-
-/// A subscription was closed because its events were not taken in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("events came faster than they were taken: the last one kept is number {last}")]
-#[non_exhaustive]
-pub struct Overflowed {
-    /// The sequence of the last event before the gap.
-    pub last: u64,
-}
-
-impl Subscription {
-    /// The next event; `None` once the Gate is gone, or after the subscription overflowed.
-    pub async fn next(&mut self) -> Option<Result<Arc<Event>, Overflowed>> {
-        let event = self.receiver.recv().await;
-        self.or_overflow(event)
-    }
-
-    /// The next event, if it is there already.
-    pub fn try_next(&mut self) -> Option<Result<Arc<Event>, Overflowed>> {
-        match self.receiver.try_recv() {
-            Ok(event) => Some(Ok(event)),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => self.or_overflow(None),
-        }
-    }
-
-    fn or_overflow(&self, event: Option<Arc<Event>>) -> Option<Result<Arc<Event>, Overflowed>> {
-        event.map(Ok).or_else(|| {
-            let last = self.closed_after.swap(OPEN, Ordering::AcqRel);
-            (last != OPEN).then_some(Err(Overflowed { last }))
-        })
-    }
-}
-
-impl Stream for Subscription {
-    type Item = Result<Arc<Event>, Overflowed>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.receiver.poll_recv(cx).map(|event| self.or_overflow(event))
-    }
-}
-
 /// RFC 3339 in UTC, to the microsecond.
 pub(crate) mod timestamp {
     use std::time::SystemTime;
@@ -745,19 +533,6 @@ mod tests {
             kind: ErrorKind::Cancelled,
             message: String::new(),
         }
-    }
-
-    #[test]
-    fn a_subscriber_that_never_reads_is_closed_and_holds_up_nobody() {
-        let events = Events::default();
-        let (mut idle, mut busy) = (events.subscribe(2), events.subscribe(10));
-        for _ in 0..5 {
-            events.publish(something);
-        }
-        let sequences: Vec<_> = std::iter::from_fn(|| idle.try_next()).map(|event| event.map(|e| e.sequence)).collect();
-        assert_eq!(sequences, [Ok(1), Ok(2), Err(Overflowed { last: 2 })]);
-        let sequences: Vec<_> = std::iter::from_fn(|| busy.try_next()).map(|event| event.map(|e| e.sequence)).collect();
-        assert_eq!(sequences, (1..=5).map(Ok).collect::<Vec<_>>());
     }
 
     #[test]
